@@ -1,0 +1,47 @@
+# .ci/run calls these same targets.
+
+# Pinned, so that a new release cannot fail an old commit.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The root module and the nested ones, which ./... does not reach.
+MODULES := $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path '*/node_modules/*' | sort))
+
+# $(call each,COMMAND) runs COMMAND in every module, up to the first that fails.
+each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
+
+# go test's flags for one run: make test TESTFLAGS='-run TestX -count 1'
+TESTFLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test build lint bench fmt tidy-check examples
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
+	cd examples/demo && go run .
+
+test: ## Run all tests with the race detector against a real redis-server (installed if missing)
+	@scripts/install-redis.sh
+	$(call each,go test -race -timeout 20m $(TESTFLAGS) ./...)
+
+build: ## Build ./caddy with all standard modules and this one, through xcaddy if it is on PATH
+	@go run ./internal/tools/build -output ./caddy
+
+lint: ## Check formatting, go vet, staticcheck
+	@files=$$(gofmt -s -l .) || exit 1; test -z "$$files" || { echo "not formatted (make fmt):"; echo "$$files"; exit 1; }
+	$(call each,go vet ./...)
+	$(call each,go run $(STATICCHECK) ./...)
+
+bench: ## Run the benchmarks
+	$(call each,go test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...)
+
+fmt: ## Format the Go code
+	gofmt -s -w .
+
+tidy-check: ## Check that go.mod and go.sum are tidy and the modules what go.sum says
+	$(call each,go mod tidy -diff)
+	$(call each,go mod verify)
+
+examples: build ## Check that every examples/*/Caddyfile is formatted, adapts and validates
+	@scripts/check-examples.sh

@@ -1,0 +1,171 @@
+package redissse
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Hub configures one hub: a Redis, and how much of it is kept.
+type Hub struct {
+	// Where Redis is: redis://, rediss:// (TLS) or unix:// URL. {env.*} and
+	// {file.*} are replaced when the configuration is loaded; an unset one is
+	// an error. The database number does not matter to pub/sub. Default:
+	// redis://127.0.0.1:6379/0
+	Redis string `json:"redis,omitempty"`
+
+	// What is kept of each channel for clients that come back.
+	Buffer *Buffer `json:"buffer,omitempty"`
+
+	// How long a subscription and its buffer outlive the last client.
+	// Negative: not at all. Default: 5m
+	Linger caddy.Duration `json:"linger,omitempty"`
+
+	// How often Redis is pinged: 100ms to 10s. Default: 1s
+	PingInterval caddy.Duration `json:"ping_interval,omitempty"`
+
+	// How long Redis may send no byte at all before the connection is given
+	// up: at least twice ping_interval, at most 1m. Default: 9s
+	DeadAfter caddy.Duration `json:"dead_after,omitempty"`
+
+	// The first wait before connecting again is at most this, later ones 2,
+	// 5 and 10 times that: 10ms to 1m. Default: 1s
+	ReconnectMin caddy.Duration `json:"reconnect_min,omitempty"`
+
+	// No wait before connecting again is longer: reconnect_min to 10m. More
+	// than the default delays recovery. Default: 10s
+	ReconnectMax caddy.Duration `json:"reconnect_max,omitempty"`
+}
+
+// Buffer bounds what is kept of each channel. What goes first is always the
+// oldest; clients that would have needed it are told so by a gap event.
+type Buffer struct {
+	// At most this many messages a channel, 1 to 10000000. Default: 10000
+	Messages int `json:"messages,omitempty"`
+
+	// At most this long after receipt, 1s to 1 year. Default: 15m
+	MaxAge caddy.Duration `json:"max_age,omitempty"`
+
+	// At most this many bytes a channel, 4096 to 1 TiB; payloads, cached event
+	// bodies and some 150 bytes a message count. A message that is larger by
+	// itself is not delivered but gapped. Default: 4194304 (4 MiB)
+	ChannelSize int64 `json:"channel_size,omitempty"`
+}
+
+// The defaults. 10,000 messages and 4 MiB a channel hold some minutes of the
+// fastest token stream; 15 minutes cover a closed laptop lid.
+const (
+	defaultRedis        = "redis://127.0.0.1:6379/0"
+	defaultMessages     = 10000
+	defaultMaxAge       = 15 * time.Minute
+	defaultChannelSize  = 4 << 20
+	defaultLinger       = 5 * time.Minute
+	defaultPingInterval = time.Second
+	defaultDeadAfter    = 9 * time.Second // noticed within 10 s, a tick included
+	defaultReconnectMin = time.Second
+	defaultReconnectMax = 10 * time.Second // back within 30 s of Redis, dial and handshake included
+)
+
+// resolve checks the configuration and fills in what is not set.
+func (c *Hub) resolve() (*settings, error) {
+	s, err := c.tuning()
+	if err != nil {
+		return nil, err
+	}
+	s.redis, err = redisOptions(c.Redis)
+	return s, err
+}
+
+// tuning resolves all but where Redis is.
+func (c *Hub) tuning() (*settings, error) {
+	buffer := c.Buffer
+	if buffer == nil {
+		buffer = new(Buffer)
+	}
+	s := &settings{linger: time.Duration(c.Linger)}
+	if c.Linger == 0 {
+		s.linger = defaultLinger
+	}
+	s.linger = max(0, s.linger)
+	ping := durationOr(c.PingInterval, defaultPingInterval)
+	least := durationOr(c.ReconnectMin, defaultReconnectMin)
+	var maxAge time.Duration
+	var messages int64
+	err := errors.Join(
+		inRange("ping_interval", c.PingInterval, defaultPingInterval, 100*time.Millisecond, 10*time.Second, &s.pingInterval),
+		inRange("dead_after", c.DeadAfter, defaultDeadAfter, 2*ping, time.Minute, &s.deadAfter),
+		inRange("reconnect_min", c.ReconnectMin, defaultReconnectMin, 10*time.Millisecond, time.Minute, &s.reconnectMin),
+		inRange("reconnect_max", c.ReconnectMax, max(defaultReconnectMax, least), least, 10*time.Minute, &s.reconnectMax),
+		inRange("max_age", buffer.MaxAge, defaultMaxAge, time.Second, 365*24*time.Hour, &maxAge),
+		inRange("channel_size", buffer.ChannelSize, defaultChannelSize, 4<<10, 1<<40, &s.limits.bytes),
+		inRange("messages", int64(buffer.Messages), defaultMessages, 1, 10_000_000, &messages),
+	)
+	s.limits.messages, s.limits.maxAge = int(messages), maxAge.Milliseconds()
+	return s, err
+}
+
+func durationOr(d caddy.Duration, standard time.Duration) time.Duration {
+	if d == 0 {
+		return standard
+	}
+	return time.Duration(d)
+}
+
+// inRange stores value, or standard where it is 0, into to, if it is from
+// least to most.
+func inRange[V, T ~int64](key string, value V, standard, least, most T, to *T) error {
+	v := T(value)
+	if v == 0 {
+		v = standard
+	}
+	if v < least || v > most {
+		return fmt.Errorf("%s is %v, want %v to %v", key, v, least, most)
+	}
+	*to = v
+	return nil
+}
+
+// redisOptions reads a Redis URL, placeholders replaced. Its errors never
+// carry the password.
+func redisOptions(raw string) (*redis.Options, error) {
+	if raw == "" {
+		raw = defaultRedis
+	}
+	resolved, err := caddy.NewReplacer().ReplaceOrErr(raw, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("redis %q: %w", withoutUserinfo(raw), err)
+	}
+	o, err := redis.ParseURL(resolved)
+	if err != nil {
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err // url.Error repeats the whole URL, password and all
+		}
+		text := err.Error()
+		if u, perr := url.Parse(resolved); perr == nil && u.User != nil {
+			if password, ok := u.User.Password(); ok && password != "" {
+				text = strings.ReplaceAll(text, password, "xxxxx")
+			}
+		}
+		return nil, fmt.Errorf("redis %q is not a redis://, rediss:// or unix:// URL: %s", withoutUserinfo(resolved), text)
+	}
+	return o, nil
+}
+
+// withoutUserinfo hides what may hold a password, also in what is no URL.
+func withoutUserinfo(s string) string {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		scheme, rest = "", s
+	} else {
+		scheme += "://"
+	}
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		rest = "xxxxx" + rest[i:]
+	}
+	return scheme + rest
+}

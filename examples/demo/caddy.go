@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/redis-sse/caddy-redis-sse"
+)
+
+//go:embed Caddyfile
+var config []byte
+
+// environment is what the Caddyfile leaves open.
+func (d *demo) environment(backend string) map[string]string {
+	return map[string]string{
+		"REDIS_URL":       d.redisURL,
+		"DEMO_BACKEND":    backend,
+		"DEMO_HTTP_PORT":  strconv.Itoa(d.httpPort),
+		"DEMO_HTTPS_PORT": strconv.Itoa(d.httpsPort),
+		"DEMO_STORAGE":    d.storage,
+	}
+}
+
+// startCaddy runs Caddy in this process. There can be only one: Caddy's config and the environment it reads are the process's.
+func startCaddy(env map[string]string) (stop func() error, err error) {
+	for name, value := range env {
+		if err := os.Setenv(name, value); err != nil {
+			return nil, fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(config, map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return nil, fmt.Errorf("adapting the Caddyfile: %w", err)
+	}
+	if err := caddy.Load(adapted, true); err != nil {
+		return nil, fmt.Errorf("starting caddy: %w", err)
+	}
+	return caddy.Stop, nil
+}
+
+// awaitTLS returns when Caddy has made its certificate, which it does in the background.
+func (d *demo) awaitTLS() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	retry := time.NewTicker(20 * time.Millisecond)
+	defer retry.Stop()
+	// Only whether there is a certificate: who signed it is the visitor's question.
+	dialer := tls.Dialer{Config: &tls.Config{ServerName: "localhost", InsecureSkipVerify: true}} //nolint:gosec // see above
+	for {
+		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(d.httpsPort)))
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for a certificate on port %d: %w", d.httpsPort, err)
+		case <-retry.C:
+		}
+	}
+}
+
+// checkPorts asks before Caddy does: Caddy listens with SO_REUSEPORT, so two of them would share a port unnoticed.
+func (d *demo) checkPorts() error {
+	for _, p := range []struct {
+		flag string
+		port int
+	}{{"-http", d.httpPort}, {"-https", d.httpsPort}} {
+		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("listening on port %d: it is taken; choose another with %s", p.port, p.flag)
+		}
+		if err != nil {
+			return fmt.Errorf("listening on port %d: %w", p.port, err)
+		}
+		// Held until both are checked: the two must differ.
+		defer ln.Close() //nolint:errcheck // nothing was accepted
+	}
+	return nil
+}

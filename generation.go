@@ -1,0 +1,231 @@
+package redissse
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+	"go.uber.org/zap"
+)
+
+// generation is one connection's life, from dialing to its end.
+type generation struct {
+	hub       *hub
+	fail      context.CancelCauseFunc // ends the generation
+	writing   sync.WaitGroup
+	dialed    atomic.Bool
+	conn      atomic.Pointer[watchedConn]
+	born      int64 // monotonic milliseconds
+	live      bool  // Redis has answered; reader goroutine only, as the next
+	liveSince time.Time
+
+	mu       sync.Mutex
+	expected ring[*command] // written, not completely answered, oldest first
+	waiting  int            // (un)subscribe replies under way
+}
+
+// command is one command on the wire. Redis answers in order: one reply a
+// channel, one PONG a PING, or one error for the whole command.
+type command struct {
+	kind     commandKind
+	subs     []*subscription
+	answered int   // replies in so far; reader goroutine only
+	sent     int64 // of a PING: when, monotonic milliseconds
+}
+
+type commandKind int
+
+const (
+	pingCommand commandKind = iota + 1
+	subscribeCommand
+	unsubscribeCommand
+)
+
+// String returns the kind as Redis names it in its replies.
+func (k commandKind) String() string {
+	return [...]string{"", "ping", "subscribe", "unsubscribe"}[k]
+}
+
+// newGeneration returns a generation and the context that ends with it.
+func newGeneration(parent context.Context, h *hub) (*generation, context.Context) {
+	ctx, fail := context.WithCancelCause(parent)
+	return &generation{hub: h, born: h.clock.monotonic(), fail: fail}, ctx
+}
+
+// lived returns how long the generation has been live.
+func (g *generation) lived() time.Duration {
+	if !g.live {
+		return 0
+	}
+	return time.Since(g.liveSince)
+}
+
+func (g *generation) expect(c *command) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.expected.push(c)
+	g.waiting += len(c.subs)
+}
+
+// head returns the oldest command that is not completely answered.
+func (g *generation) head() *command {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.expected.len() == 0 {
+		return nil
+	}
+	return g.expected.at(0)
+}
+
+// advance counts one reply to c, the oldest command.
+func (g *generation) advance(c *command) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.answered++
+	if c.answered >= len(c.subs) {
+		g.expected.pop()
+	}
+	if len(c.subs) == 0 {
+		return
+	}
+	g.waiting--
+	// Only when the writer may have stopped at the limit and half is done:
+	// waking it for each reply would make it write crumbs.
+	if g.waiting == maxUnanswered/2 {
+		g.hub.wakeWriter()
+	}
+}
+
+func (g *generation) unanswered() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.waiting
+}
+
+// Timeouts of one network step. Dial and handshake bound how long a dead
+// address can hold up recovery; a write only blocks when Redis has stopped
+// reading for so long that the kernel's buffers are full.
+const (
+	dialTimeout  = 3 * time.Second
+	readTimeout  = 3 * time.Second // of the handshake; the subscription itself has none, see watch
+	writeTimeout = 3 * time.Second
+	keepAlive    = 30 * time.Second // only keeps middleboxes awake: pings detect more, sooner
+)
+
+var errGenerationOver = errors.New("connection is over")
+
+// options returns what makes a client of this one generation.
+func (g *generation) options(over context.Context) *redis.Options {
+	o := baseOptions(g.hub.settings.Load().redis)
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = dialTimeout, readTimeout, writeTimeout
+	dial := dialer(o.TLSConfig)
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if g.dialed.Swap(true) {
+			return nil, errGenerationOver
+		}
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		w := &watchedConn{Conn: conn, clock: g.hub.clock}
+		w.read.Store(g.hub.clock.monotonic())
+		g.conn.Store(w)
+		if over.Err() != nil {
+			g.closeConn() // it ended while dialing: nobody else will close this one
+		}
+		return w, nil
+	}
+	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
+		err := g.hub.clock.measure(ctx, func(ctx context.Context) (time.Time, error) { return cn.Time(ctx).Result() })
+		if err != nil {
+			// Not fatal: a user without TIME still gets events, but other
+			// nodes cannot go on from its ids by time.
+			g.hub.log().Debug("measuring redis's clock failed", zap.String("hub", g.hub.name), zap.Error(err))
+		}
+		return ctx.Err()
+	}
+	return o
+}
+
+// baseOptions returns a copy of o with what all our connections share: RESP2
+// (RESP3 push handling lost messages in go-redis), no retries behind our back,
+// no chatter at connect. Databases do not matter to pub/sub.
+func baseOptions(o *redis.Options) *redis.Options {
+	c := *o
+	c.Protocol = 2
+	c.DB = 0
+	c.MaxRetries = -1
+	c.DialerRetries = 1
+	c.DisableIdentity = true
+	c.ContextTimeoutEnabled = true
+	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return &c
+}
+
+// commandOptions returns what makes the client for commands other than the
+// subscription.
+func commandOptions(o *redis.Options) *redis.Options {
+	c := baseOptions(o)
+	c.DialTimeout, c.ReadTimeout, c.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
+	c.PoolSize, c.MinIdleConns, c.MaxActiveConns = maxCommandConns, 0, maxCommandConns
+	return c
+}
+
+const (
+	commandTimeout  = 2 * time.Second // per network step
+	maxCommandConns = 4               // connections per hub beside the subscription's one
+)
+
+func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+	plain := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
+	if config == nil {
+		return plain.DialContext
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout) // the TLS handshake included
+		defer cancel()
+		return (&tls.Dialer{NetDialer: plain, Config: config}).DialContext(ctx, network, addr)
+	}
+}
+
+// watchedConn notes when the last byte came.
+type watchedConn struct {
+	net.Conn
+	clock *clock
+	read  atomic.Int64 // monotonic milliseconds
+}
+
+func (w *watchedConn) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if n > 0 {
+		w.read.Store(w.clock.monotonic())
+	}
+	return n, err
+}
+
+// watch ends the generation if no byte has come for dead. Bytes count, not
+// whole messages: a large one on a slow link is no silence.
+func (g *generation) watch(dead time.Duration) {
+	last := g.born
+	if w := g.conn.Load(); w != nil {
+		last = w.read.Load()
+	}
+	silent := time.Duration(g.hub.clock.monotonic()-last) * time.Millisecond
+	if silent > dead {
+		g.fail(fmt.Errorf("redis has been silent for %s", silent.Round(tickInterval)))
+	}
+}
+
+// closeConn closes the socket, which ends every call that waits for it.
+func (g *generation) closeConn() {
+	if w := g.conn.Load(); w != nil {
+		_ = w.Close() // already closed by its other end, perhaps
+	}
+}

@@ -1,0 +1,172 @@
+package redissse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+)
+
+// ServeHTTP answers GET and POST with a stream (POST for fetch clients and
+// for a reverse proxy's handle_response), HEAD with a stream's headers.
+// OPTIONS goes to the next handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	switch r.Method {
+	case http.MethodGet:
+		return h.serveStream(w, r)
+	case http.MethodPost:
+		if err := discardBody(w, r); err != nil {
+			return err
+		}
+		return h.serveStream(w, r)
+	case http.MethodHead:
+		setHeaders(w.Header())
+		w.WriteHeader(http.StatusOK)
+		return nil
+	case http.MethodOptions:
+		return next.ServeHTTP(w, r)
+	}
+	w.Header().Set("Allow", "GET, HEAD, POST")
+	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q opens no stream", r.Method))
+}
+
+// maxBody bounds what a POST may carry. Nothing in it is used, but HTTP/1.1
+// tells of a client that went away only once the body has been read.
+const maxBody = 1 << 20
+
+func discardBody(w http.ResponseWriter, r *http.Request) error {
+	if r.Body == nil {
+		return nil
+	}
+	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
+	if err == nil {
+		return nil
+	}
+	status := http.StatusBadRequest
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		status = http.StatusRequestEntityTooLarge
+	}
+	return caddyhttp.Error(status, fmt.Errorf("reading the request's body: %w", err))
+}
+
+func setHeaders(header http.Header) {
+	header.Set("Content-Type", "text/event-stream")
+	// no-transform keeps "encode" away: a compressor takes 1 to 3 MB a stream.
+	header.Set("Cache-Control", "no-store, no-transform")
+	header.Set("X-Accel-Buffering", "no") // for an nginx in front
+}
+
+func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
+	channels, err := h.requestChannels(r)
+	if err != nil {
+		return caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	at, err := h.requestStart(r)
+	if err != nil {
+		return caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	if !h.users.enter() {
+		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the configuration has gone"))
+	}
+	defer h.leave()
+	hub := h.lease.hub
+	wake := newWaiter()
+	s := hub.open(channels, wake)
+	defer hub.close(s, wake)
+	if !awaitConfirmed(r.Context(), s, wake, h.openTimeout) {
+		return nil // the client has gone
+	}
+	s.begin(at, hub.clock.now())
+
+	setHeaders(w.Header())
+	w.WriteHeader(http.StatusOK)
+	out, restore := newSink(w, r, h.stallTimeout)
+	defer restore()
+	// An error after this point is the client's connection: there is nobody
+	// to tell, and an error page would land in the stream.
+	_ = (&delivery{hub: hub, stream: s, format: &h.format, sink: out}).run(r.Context(), h, wake)
+	return nil
+}
+
+// leave ends a request's use of the hub, and the handler's if it was the last.
+func (h *Handler) leave() {
+	if !h.users.leave() {
+		return
+	}
+	if err := h.lease.release(); err != nil {
+		h.lease.hub.log().Error("releasing a hub failed", zap.String("hub", h.lease.key.name), zap.Error(err))
+	}
+}
+
+// awaitConfirmed waits until Redis has confirmed all channels, for timeout at
+// the longest, so that what is published once the client sees the stream open
+// arrives. It reports false if the client went away.
+func awaitConfirmed(ctx context.Context, s *stream, wake *waiter, timeout time.Duration) bool {
+	if s.confirmed() {
+		return true
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	for {
+		select {
+		case <-wake.c:
+			wake.clear()
+			if s.confirmed() {
+				return true
+			}
+		case <-timer.C:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// run writes the stream until the client goes away, stalls, or the handler
+// drains. The goroutine that net/http runs the request in is all there is.
+func (d *delivery) run(ctx context.Context, h *Handler, wake *waiter) error {
+	if err := d.write(appendRetry(nil, h.retry.Milliseconds()), true); err != nil {
+		return err
+	}
+	// The first beat comes early, by chance, so that streams that came back
+	// together do not beat together for ever.
+	heartbeat := time.NewTimer(jitter(h.heartbeat/2, h.heartbeat))
+	defer heartbeat.Stop()
+	end := time.NewTimer(time.Duration(1<<63 - 1))
+	defer end.Stop()
+	draining := h.drain.begun
+	for {
+		var err error
+		select {
+		case <-wake.c:
+			wake.clear()
+			err = d.write(nil, false)
+		case <-heartbeat.C:
+			heartbeat.Reset(h.heartbeat)
+			err = d.write(nil, true)
+		case <-draining:
+			draining = nil
+			end.Reset(jitter(0, h.drain.window()))
+		case <-end.C:
+			// A retry of its own for each: they must not come back together.
+			return d.write(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds()), true)
+		case <-ctx.Done():
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// jitter returns a random duration from least to most.
+func jitter(least, most time.Duration) time.Duration {
+	return least + rand.N(most-least+1)
+}

@@ -1,0 +1,354 @@
+// Package redissse is a Caddy module that streams Redis pub/sub channels to
+// browsers as Server-Sent Events.
+//
+// A plain PUBLISH reaches every open stream of its channel once and in Redis's
+// order, or the stream carries a gap event where something may be missing.
+// Data runs one way, and so do calls:
+//
+//	Redis --> subscriber --append--> buffer <--read(cursor)-- handler --event--> client
+//	              ^                     ^                        |
+//	              +-------- hub --------+<------ open(channel) --+ GET
+//
+// Redis's words are used left of the buffer (channel, message, subscription),
+// the words of the SSE specification right of it (event, stream, client). The
+// subscriber is our Redis reader, never a browser.
+package redissse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+	caddy.RegisterModule(Handler{})
+}
+
+// App configures the hubs. A hub is one shared Redis subscription with the
+// buffers behind it; its buffers survive configuration reloads. Without this
+// app, handlers use a hub "default" at redis://127.0.0.1:6379/0.
+type App struct {
+	// The hubs by name. A handler that names none uses "default".
+	Hubs map[string]*Hub `json:"hubs,omitempty"`
+
+	log    *zap.Logger
+	leases map[hubKey]*lease
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "redis_sse", New: func() caddy.Module { return new(App) }}
+}
+
+// lease is one holder's claim on a hub in the pool.
+type lease struct {
+	hub      *hub
+	key      hubKey
+	settings *settings
+	released atomic.Bool
+}
+
+// release gives the claim up. Calls after the first do nothing.
+func (l *lease) release() error {
+	if l.released.Swap(true) {
+		return nil
+	}
+	_, err := hubs.Delete(l.key)
+	return err
+}
+
+// Provision resolves the hubs and takes them from the pool. It does no I/O:
+// Redis may be down, and "caddy validate" runs it, too.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Logger()
+	a.leases = map[hubKey]*lease{}
+	for _, name := range slices.Sorted(maps.Keys(a.Hubs)) {
+		if name == "" {
+			return fmt.Errorf("hub without a name")
+		}
+		if _, err := a.lease(name, a.Hubs[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lease resolves a hub and takes the app's own claim on it, once per hub.
+func (a *App) lease(name string, config *Hub) (*lease, error) {
+	if config == nil {
+		config = new(Hub)
+	}
+	settings, err := config.resolve()
+	if err != nil {
+		if name == "" {
+			return nil, err
+		}
+		return nil, fmt.Errorf("hub %q: %w", name, err)
+	}
+	o := settings.redis
+	key := hubKey{name: name, network: o.Network, addr: o.Addr, user: o.Username}
+	if l := a.leases[key]; l != nil {
+		return l, nil
+	}
+	l, err := claim(key, settings, a.log)
+	if err != nil {
+		return nil, err
+	}
+	a.leases[key] = l
+	return l, nil
+}
+
+func claim(key hubKey, s *settings, log *zap.Logger) (*lease, error) {
+	pooled, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return newHub(key.name, s, log), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("taking hub %q: %w", key.name, err)
+	}
+	return &lease{hub: pooled.(*hub), key: key, settings: s}, nil
+}
+
+// acquire takes a handler's claim on the hub called name or, if redis is not
+// empty, on the nameless hub that all handlers with that URL share.
+func (a *App) acquire(name, redis string) (*lease, error) {
+	config := &Hub{Redis: redis}
+	switch {
+	case redis != "" && name != "":
+		return nil, fmt.Errorf("hub %q and redis are both given: a handler takes one of them", name)
+	case redis == "":
+		if name == "" {
+			name = defaultHub
+		}
+		var ok bool
+		if config, ok = a.Hubs[name]; !ok && name != defaultHub {
+			return nil, fmt.Errorf("hub %q is not defined", name)
+		}
+	}
+	own, err := a.lease(name, config)
+	if err != nil {
+		return nil, err
+	}
+	return claim(own.key, own.settings, a.log)
+}
+
+const defaultHub = "default"
+
+// Start puts the configuration's settings in force and connects the hubs in
+// the background. Handlers may have served requests before; those wait.
+func (a *App) Start() error {
+	for _, l := range a.leases {
+		l.hub.register(a, l.settings, a.log)
+		l.hub.start()
+	}
+	return nil
+}
+
+// Stop does nothing: on exit, streams are served until the HTTP app has stopped.
+func (a *App) Stop() error { return nil }
+
+// Cleanup gives the hubs up. Those that the next configuration or an open
+// stream holds live on.
+func (a *App) Cleanup() error {
+	for _, l := range a.leases {
+		l.hub.unregister(a)
+		if err := l.release(); err != nil {
+			return fmt.Errorf("releasing hub %q: %w", l.key.name, err)
+		}
+	}
+	return nil
+}
+
+// Handler streams Redis channels to clients as Server-Sent Events. Each
+// message is one event; an event named "gap" says that something may be
+// missing at its place, an event named "cursor" only carries an id.
+type Handler struct {
+	// The name of the hub to read from, "default" if neither this nor redis
+	// is given.
+	Hub string `json:"hub,omitempty"`
+
+	// A Redis URL of its own instead of a named hub, see the app's hubs. All
+	// handlers that give the same one share a hub.
+	Redis string `json:"redis,omitempty"`
+
+	// The channels to stream, at least one. Placeholders are replaced for each
+	// request; one that is empty or unknown makes the request fail with 400.
+	// Glob characters are taken literally.
+	Channels []string `json:"channels,omitempty"`
+
+	// What a client without a cursor gets first: "live" (what is published
+	// from now on), "start" (all that is buffered), "last <n>" or
+	// "since <duration>". Default: live
+	From string `json:"from,omitempty"`
+
+	// Whether clients may choose that with ?from=start, ?last=<n> or
+	// ?since=<Unix seconds or RFC 3339>. Default: false
+	ClientFrom bool `json:"client_from,omitempty"`
+
+	// How events are named: "none", "channel", or "field <name>" for the
+	// string under that key at the top level of a JSON payload. Names over 64
+	// bytes, with line ends, or equal to open, error or the gap or cursor
+	// event are left out. Default: none
+	Event string `json:"event,omitempty"`
+
+	// How often an idle stream gets an event that only carries its cursor:
+	// above 0 and under 60s, which is when proxies and Caddy itself lose
+	// patience. Default: 15s
+	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
+
+	// How long a browser waits before it comes back, 1ms to 10m. Default: 2s
+	Retry caddy.Duration `json:"retry,omitempty"`
+
+	// How long a request waits for Redis to confirm its channels. The stream
+	// opens then anyway, with a gap once they are confirmed. 1ms to 1m.
+	// Default: 2s
+	OpenTimeout caddy.Duration `json:"open_timeout,omitempty"`
+
+	// A client that takes no 16 KiB for this long is disconnected, 100ms to
+	// 10m. Default: 10s
+	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+
+	// Over which time streams end when their configuration goes. Default:
+	// 30s on reload, 5s on exit
+	Drain *Drain `json:"drain,omitempty"`
+
+	// The event name of gaps. Default: gap
+	GapEvent string `json:"gap_event,omitempty"`
+
+	// The event name of cursors and heartbeats. Default: cursor
+	CursorEvent string `json:"cursor_event,omitempty"`
+
+	channels     []string
+	from         start
+	format       format
+	heartbeat    time.Duration
+	retry        time.Duration
+	openTimeout  time.Duration
+	stallTimeout time.Duration
+	drain        *drain
+	lease        *lease
+	users        *users
+}
+
+// Drain says over which time streams end, each at a random moment of it, so
+// that clients do not all come back at once. 0 ends them at once.
+type Drain struct {
+	// When the configuration is replaced, at most 1h.
+	Reload caddy.Duration `json:"reload,omitempty"`
+
+	// When Caddy exits, which waits for it, at most 1h.
+	Exit caddy.Duration `json:"exit,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.redis_sse", New: func() caddy.Module { return new(Handler) }}
+}
+
+const (
+	defaultHeartbeat    = 15 * time.Second
+	defaultRetry        = 2 * time.Second
+	defaultOpenTimeout  = 2 * time.Second
+	defaultStallTimeout = 10 * time.Second
+	defaultDrainReload  = 30 * time.Second
+	defaultDrainExit    = 5 * time.Second
+	defaultGapEvent     = "gap"
+	defaultCursorEvent  = "cursor"
+	// maxHeartbeat is below the idle timeouts of Caddy's writer and of common
+	// proxies, all of them 60 s.
+	maxHeartbeat = time.Minute - 1
+)
+
+// Provision checks the configuration and takes the hub. It does no I/O.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := h.resolve(); err != nil {
+		return err
+	}
+	for _, channel := range h.channels {
+		if strings.ContainsAny(withoutPlaceholders(channel), "*?[") {
+			ctx.Logger().Warn("channel has glob characters and is taken literally: did you mean a pattern?", zap.String("channel", channel))
+		}
+	}
+	app, err := ctx.App("redis_sse")
+	if err != nil {
+		return fmt.Errorf("loading the redis_sse app: %w", err)
+	}
+	if h.lease, err = app.(*App).acquire(h.Hub, h.Redis); err != nil {
+		return err
+	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		// Exit waits for open requests before it cancels ctx: ending streams
+		// with the context would be too late.
+		server.RegisterOnShutdown(h.drain.begin)
+	} else {
+		context.AfterFunc(ctx, h.drain.begin)
+	}
+	return nil
+}
+
+// resolve checks every field and fills in what is not set.
+func (h *Handler) resolve() error {
+	if len(h.Channels) == 0 {
+		return errNoChannel
+	}
+	h.channels = nil
+	for _, channel := range h.Channels {
+		channel = canonicalPlaceholders(channel)
+		if err := checkChannel(channel); err != nil {
+			return err
+		}
+		h.channels = append(h.channels, channel)
+	}
+	var err error
+	if h.from, err = parseFrom(h.From); err != nil {
+		return err
+	}
+	if h.format, err = parseFormat(h.Event, h.GapEvent, h.CursorEvent); err != nil {
+		return err
+	}
+	window := Drain{Reload: caddy.Duration(defaultDrainReload), Exit: caddy.Duration(defaultDrainExit)}
+	if h.Drain != nil {
+		window = *h.Drain
+	}
+	h.drain, h.users = newDrain(), new(users)
+	return errors.Join(
+		inRange("heartbeat", h.Heartbeat, defaultHeartbeat, time.Millisecond, maxHeartbeat, &h.heartbeat),
+		inRange("retry", h.Retry, defaultRetry, time.Millisecond, 10*time.Minute, &h.retry),
+		inRange("open_timeout", h.OpenTimeout, defaultOpenTimeout, time.Millisecond, time.Minute, &h.openTimeout),
+		inRange("stall_timeout", h.StallTimeout, defaultStallTimeout, 100*time.Millisecond, 10*time.Minute, &h.stallTimeout),
+		inRange("drain", window.Reload, 0, 0, time.Hour, &h.drain.reload),
+		inRange("drain", window.Exit, 0, 0, time.Hour, &h.drain.exit),
+	)
+}
+
+// Cleanup gives the hub up, at once or when the last open stream ends. It
+// does not wait for them: a reload would wait as long as the longest stream.
+func (h *Handler) Cleanup() error {
+	if h.lease == nil {
+		return nil // not provisioned to the end
+	}
+	if !h.users.close() {
+		return nil // the last stream does it
+	}
+	return h.lease.release()
+}
+
+// Interface guards
+var (
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddy.App                   = (*App)(nil)
+	_ caddy.Provisioner           = (*App)(nil)
+	_ caddy.CleanerUpper          = (*App)(nil)
+	_ caddy.Destructor            = (*hub)(nil)
+)

@@ -1,0 +1,247 @@
+package redissse
+
+import (
+	"slices"
+	"time"
+)
+
+// startMode says where a stream without a cursor begins.
+type startMode int
+
+const (
+	startLive  startMode = iota // with what is published from now on
+	startAll                    // with all that is buffered
+	startLast                   // with the newest n messages over all channels
+	startSince                  // with what was received since a time
+)
+
+// start is where a stream is to begin.
+type start struct {
+	mode   startMode
+	n      int           // startLast
+	ago    time.Duration // startSince of the configuration
+	since  int64         // startSince of a client, Redis's clock, Unix milliseconds
+	strict bool          // startSince of a client: history that never was is a gap, too
+
+	resume   bool   // the client sent a cursor; the rest is not looked at
+	cursor   cursor // what it sent
+	readable bool   // it had the form of an event id
+}
+
+// These bound what another node's cursor is taken for. Its ms may be ahead of
+// this node's clock by maxAhead (clocks of two nodes, both measured against
+// the same Redis); slack covers the error of those measurements; a message is
+// looked for within anchorReach of ms, because ms is the time of the last
+// answered PING, up to some ping intervals before the message.
+const (
+	maxAhead    = 10_000 // ms
+	slack       = 1_000  // ms
+	anchorReach = 5_000  // ms
+)
+
+// begin places the stream. now is Redis's clock in Unix milliseconds, 0 if it
+// is not known. The channels that are confirmed by now are complete from the
+// cursor on; the others get a gap when they are confirmed.
+func (s *stream) begin(at start, now int64) {
+	ms := s.progress.lowWater.Load() // before head, see progress
+	head, live := s.liveHead()
+	s.cursor = cursor{seq: head, epoch: s.progress.epoch}
+	if live {
+		s.cursor.ms = ms
+	}
+	switch {
+	case at.resume:
+		s.resume(at, now, head)
+	case at.mode == startAll:
+		s.lenient(s.progress.first)
+	case at.mode == startLast:
+		s.lenient(s.lastN(at.n, head))
+	case at.mode == startSince:
+		s.since(at, now)
+	}
+	if at.resume {
+		s.newest = s.cursor.anchor // as the client has it
+		return
+	}
+	newest := s.newestAt(s.cursor.seq)
+	s.newest = newest.anchor
+	if s.cursor.seq != head {
+		s.cursor.ms = newest.ms // the time at which that place was the head
+	}
+	if s.cursor.ms != 0 {
+		s.cursor.anchor = s.newest
+	}
+}
+
+// liveHead returns the hub's head and whether every channel is confirmed. The
+// reader confirms a buffer before it publishes the seq of the confirmation: a
+// stream that saw the first must not start below the second.
+func (s *stream) liveHead() (head uint64, live bool) {
+	head, live = s.progress.head.Load(), true
+	for _, src := range s.sources {
+		b := src.buf
+		b.mu.Lock()
+		live = live && b.live
+		if b.live {
+			head = max(head, b.liveFrom)
+		}
+		b.mu.Unlock()
+	}
+	return head, live
+}
+
+// resume goes on from a client's cursor: exactly if it is of this epoch,
+// exactly if its anchor is found, else by time.
+func (s *stream) resume(at start, now int64, head uint64) {
+	c := at.cursor
+	if at.readable && c.epoch == s.progress.epoch && c.seq >= s.progress.first && c.seq <= head {
+		s.cursor = c
+		return
+	}
+	s.foreign = true
+	if at.readable && c.epoch != s.progress.epoch {
+		s.origin = c
+		if now != 0 && c.ms != 0 && c.ms <= now+maxAhead {
+			s.resumeForeign(c, min(c.ms, now))
+			return
+		}
+	}
+	for _, src := range s.sources {
+		src.unknown = true
+	}
+	s.cursor = cursor{seq: s.progress.first, epoch: s.progress.epoch}
+}
+
+// resumeForeign goes on from another epoch's cursor. The client has all that
+// was published before ms, whatever place that is here: the time stays good.
+func (s *stream) resumeForeign(c cursor, ms int64) {
+	s.cursor = cursor{ms: ms, epoch: s.progress.epoch}
+	if seq, ok := s.findAnchor(c.anchor, ms); ok {
+		s.cursor.seq, s.cursor.anchor = seq, c.anchor
+		return
+	}
+	s.cursor.seq = s.before(ms - slack)
+}
+
+// findAnchor returns the place right after the one message near ms that has
+// the anchor, if there is exactly one and every buffer vouches from there.
+func (s *stream) findAnchor(anchor uint32, ms int64) (uint64, bool) {
+	if anchor == 0 {
+		return 0, false
+	}
+	var found []uint64
+	var floors uint64
+	for _, src := range s.sources {
+		b := src.buf
+		b.mu.Lock()
+		i := b.entries.search(func(m *message) bool { return m.at >= ms-anchorReach })
+		for ; i < b.entries.len() && b.entries.at(i).at <= ms+anchorReach; i++ {
+			if m := b.entries.at(i); m.anchor == anchor {
+				found = append(found, m.seq)
+			}
+		}
+		vouches := b.confirmed
+		floors = max(floors, b.floor.seq)
+		b.mu.Unlock()
+		if !vouches {
+			return 0, false
+		}
+	}
+	if len(found) != 1 || found[0] < floors {
+		return 0, false
+	}
+	return found[0], true
+}
+
+// before returns the last place before everything that was received at or
+// after ms: all messages with a seq beyond it are to be sent, none at or below
+// it. Receipt times never decrease with seq, so the newest place that is older
+// than ms in any buffer is older in all of them.
+func (s *stream) before(ms int64) uint64 {
+	place := s.progress.first
+	for _, src := range s.sources {
+		b := src.buf
+		b.mu.Lock()
+		if b.confirmed && b.floor.at < ms {
+			place = max(place, b.floor.seq)
+		}
+		if i := b.entries.search(func(m *message) bool { return m.at >= ms }); i > 0 {
+			place = max(place, b.entries.at(i-1).seq)
+		}
+		b.mu.Unlock()
+	}
+	return place
+}
+
+// since begins at a time. A client that names one is told where the buffers
+// do not reach it; for a configured "since" a channel that nobody had
+// subscribed to by then is no loss.
+func (s *stream) since(at start, now int64) {
+	ms := at.since
+	if !at.strict {
+		ms = now - at.ago.Milliseconds()
+	}
+	if now == 0 {
+		ms = 0 // without Redis's clock no buffer can vouch for a time: all there is
+	}
+	place := s.before(ms)
+	if !at.strict {
+		s.lenient(place)
+		return
+	}
+	s.cursor.seq = place
+}
+
+// lenient begins at place, or at the first place a buffer knows of. A floor
+// that is only the beginning of its subscription is no gap; one that was
+// raised by an eviction is.
+func (s *stream) lenient(place uint64) {
+	lowest := s.cursor.seq
+	for _, src := range s.sources {
+		b := src.buf
+		b.mu.Lock()
+		if b.confirmed && place < b.floor.seq {
+			known := b.floor.seq
+			if b.floor.reason == gapNotBuffered {
+				src.told = known
+			} else {
+				known-- // below the floor, so that the gap is written, also after a cut
+			}
+			lowest = min(lowest, known)
+		} else if b.confirmed {
+			lowest = min(lowest, place)
+		}
+		b.mu.Unlock()
+	}
+	s.cursor.seq = max(lowest, place)
+}
+
+// lastN returns the place before the n newest messages up to head.
+func (s *stream) lastN(n int, head uint64) uint64 {
+	var seqs []uint64
+	for _, src := range s.sources {
+		b := src.buf
+		b.mu.Lock()
+		end := b.firstAfter(head)
+		for i := max(0, end-n); i < end; i++ {
+			seqs = append(seqs, b.entries.at(i).seq)
+		}
+		b.mu.Unlock()
+	}
+	if len(seqs) < n {
+		return s.progress.first
+	}
+	slices.Sort(seqs)
+	return seqs[len(seqs)-n] - 1
+}
+
+// newestAt returns the newest message at or before seq c.
+func (s *stream) newestAt(c uint64) anchored {
+	var newest anchored
+	for _, src := range s.sources {
+		if a := src.buf.newestAt(c); a.seq > newest.seq {
+			newest = a
+		}
+	}
+	return newest
+}

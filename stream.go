@@ -1,0 +1,285 @@
+package redissse
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"sync/atomic"
+)
+
+// progress is how far a hub's reader has come. Only the reader goroutine
+// stores; streams load, and they load lowWater before head: a cursor whose ms
+// is newer than its seq would make another node skip what lies between.
+type progress struct {
+	epoch    uint64 // random per hub life: ids of another life are recognized
+	first    uint64 // random; every seq is larger
+	head     atomic.Uint64
+	lowWater atomic.Int64 // 0: Redis's clock is not known
+}
+
+// source is a stream's view of one channel's buffer.
+type source struct {
+	buf     *buffer
+	told    uint64 // the highest floor the client has been told of, or need not be
+	index   uint64 // index in the buffer's history of the next message; valid once reading
+	reading bool   // the buffer has vouched for the stream's cursor at some time
+	unknown bool   // the cursor meant nothing here: the first gap says so
+	gapOpen bool   // within one read: no message of the channel since its last gap
+}
+
+// stream is a cursor over the buffers of its channels. Live delivery and
+// replay are the same read. Not safe for concurrent use.
+type stream struct {
+	progress *progress
+	sources  []*source
+	cursor   cursor // all up to here has been written to the client
+	newest   uint32 // anchor of the newest message at or before the cursor, 0: none
+	origin   cursor // the client's cursor of another epoch, for the gap's "after"
+	foreign  bool   // the stream began at a cursor that was not of this epoch
+}
+
+// item is one event to be written: a message, or a gap if msg is nil.
+type item struct {
+	seq    uint64
+	msg    *message
+	src    *source
+	id     cursor
+	reason gapReason
+	after  cursor // of a gap: zero for null
+	missed int64  // of a gap: -1 for null
+	floor  uint64 // of a gap under a floor: that floor
+	index  uint64 // of a gap under a floor: the source's index after it
+	first  bool   // of a gap under a floor: the buffer never vouched before
+}
+
+// hole is a stretch of seqs, from < seq <= to, in which one of the stream's
+// channels was unconfirmed and no gap has told so yet. Ids in it must not be
+// trusted by another node beyond the last complete cursor.
+type hole struct{ from, to uint64 }
+
+// batch is what one read found. It is reused from read to read.
+type batch struct {
+	items []item
+	holes []hole
+	bound uint64 // items beyond it must wait: some channel was not read that far
+	live  bool   // every channel was confirmed at head
+	more  bool   // the read stopped at the bound, before head
+	end   cursor // the stream's cursor once all items are written
+}
+
+// A read takes at most about this much, so that what a stalled client pins
+// after eviction is bounded, and so that one write is one sensible chunk. The
+// first message is taken whatever its size. Split over a stream's channels.
+const (
+	batchMessages = 256
+	batchBytes    = 64 << 10
+)
+
+// read fills b with what comes after the cursor, in order, with ids. The
+// caller writes all of it and then calls wrote; a stream that is cut before
+// resumes from the last id the client has.
+func (s *stream) read(b *batch) {
+	for !s.collect(b) {
+		// An eviction passed the loaded head: what it took cannot be told from
+		// what was never there, so look again from a newer head.
+	}
+	slices.SortStableFunc(b.items, func(x, y item) int { return cmp.Compare(x.seq, y.seq) })
+	s.fold(b)
+	s.assignIDs(b)
+}
+
+// wrote moves the cursor over a batch that has been written completely.
+func (s *stream) wrote(b *batch) {
+	for i := range b.items {
+		it := &b.items[i]
+		switch {
+		case it.msg != nil:
+			it.src.index++
+			s.newest = it.msg.anchor
+		case it.floor != 0:
+			it.src.told, it.src.unknown = it.floor, false
+			it.src.reading, it.src.index = true, it.index
+		}
+	}
+	s.cursor = b.end
+}
+
+// collect takes each channel's items up to one head. It reports false if a
+// buffer's floor has passed that head meanwhile.
+func (s *stream) collect(b *batch) bool {
+	ms := s.progress.lowWater.Load() // before head, see progress
+	// The cursor may be ahead of head for the moment in which the reader has
+	// appended or confirmed but not yet published.
+	head := max(s.progress.head.Load(), s.cursor.seq)
+	b.items, b.holes = b.items[:0], b.holes[:0]
+	b.bound, b.live = head, true
+	share := max(4, batchMessages/max(1, len(s.sources)))
+	shareBytes := batchBytes / max(1, len(s.sources))
+	for _, src := range s.sources {
+		if !src.collect(s.cursor.seq, head, share, shareBytes, b) {
+			return false
+		}
+	}
+	b.end = cursor{ms: s.cursor.ms, seq: head, epoch: s.progress.epoch}
+	if b.live {
+		b.end.ms = ms
+	}
+	return true
+}
+
+// collect adds the channel's items in (c, head] to b, at most n messages and
+// about size bytes of them.
+func (s *source) collect(c, head uint64, n, size int, b *batch) bool {
+	s.gapOpen = false
+	buf := s.buf
+	buf.mu.Lock()
+	defer buf.mu.Unlock()
+	if !buf.confirmed {
+		b.live = false
+		b.holes = append(b.holes, hole{0, math.MaxUint64})
+		return true
+	}
+	if buf.floor.seq > head {
+		return false
+	}
+	if !buf.live {
+		b.holes = append(b.holes, hole{buf.down.seq, math.MaxUint64})
+	}
+	b.live = b.live && buf.live && buf.liveFrom <= head
+	s.collectFloor(c, b)
+	s.collectMessages(c, head, n, size, b)
+	for i := range buf.breaks.len() {
+		g := buf.breaks.ptr(i)
+		if g.seq <= c || g.seq > head {
+			continue
+		}
+		m := g.completeBefore(c)
+		b.holes = append(b.holes, hole{m.seq, g.seq})
+		b.items = append(b.items, item{seq: g.seq, src: s, reason: g.reason, missed: -1, after: cursor{ms: m.ms, seq: m.seq}})
+	}
+	return true
+}
+
+// collectFloor adds the gap of a cursor below the buffer's floor. It stands
+// before all else of the read, at the unchanged cursor: the client must learn
+// of it before any event moves its cursor over the floor.
+func (s *source) collectFloor(c uint64, b *batch) {
+	buf := s.buf
+	oldest := buf.count - uint64(buf.entries.len())
+	if c >= buf.floor.seq || s.told >= buf.floor.seq {
+		if !s.reading {
+			s.reading, s.index = true, oldest+uint64(buf.firstAfter(c))
+		}
+		return
+	}
+	it := item{seq: c, src: s, reason: buf.floor.reason, missed: -1, floor: buf.floor.seq, index: oldest, first: !s.reading}
+	switch {
+	case s.unknown:
+		it.reason = gapUnknownID
+	case s.reading && it.reason != gapDisconnected:
+		it.reason, it.missed = gapSlowClient, int64(oldest-s.index)
+	}
+	b.items = append(b.items, it)
+}
+
+func (s *source) collectMessages(c, head uint64, n, size int, b *batch) {
+	buf := s.buf
+	taken := 0
+	for i := buf.firstAfter(c); i < buf.entries.len(); i++ {
+		m := buf.entries.at(i)
+		if m.seq > head {
+			return
+		}
+		if taken > 0 && (taken >= n || size <= 0) {
+			b.bound = min(b.bound, b.items[len(b.items)-1].seq)
+			return
+		}
+		b.items = append(b.items, item{seq: m.seq, msg: m, src: s})
+		taken++
+		size -= len(m.payload)
+	}
+}
+
+// fold drops the items beyond the bound, and gaps that follow a gap of the
+// same channel with no message between: one gap tells of both.
+func (s *stream) fold(b *batch) {
+	kept := b.items[:0]
+	for _, it := range b.items {
+		if it.seq > b.bound {
+			break
+		}
+		if it.msg != nil {
+			it.src.gapOpen = false
+			kept = append(kept, it)
+			continue
+		}
+		if it.src.gapOpen {
+			for i := len(kept) - 1; i >= 0; i-- {
+				if kept[i].src == it.src {
+					kept[i].missed = -1 // what it also stands for now is not counted
+					break
+				}
+			}
+			continue
+		}
+		it.src.gapOpen = true
+		kept = append(kept, it)
+	}
+	clear(b.items[len(kept):]) // what is left out must not be kept alive by the reused slice
+	b.items = kept
+}
+
+// assignIDs gives each item the cursor a client resumes from once it has it.
+// Of several items at one position only the last carries that position.
+func (s *stream) assignIDs(b *batch) {
+	at, newest := s.cursor, s.newest
+	for i := range b.items {
+		it := &b.items[i]
+		switch {
+		case it.floor != 0:
+			it.after = at
+			if s.foreign && it.first {
+				it.after = s.origin
+			}
+		case it.msg == nil:
+			it.after.epoch = s.progress.epoch
+		default:
+			newest = it.msg.anchor
+		}
+		if it.floor == 0 && (i+1 == len(b.items) || b.items[i+1].seq != it.seq) {
+			at = b.cursorAt(it, at, newest)
+		}
+		it.id = at
+	}
+	b.more = b.bound != b.end.seq
+	switch {
+	case b.more:
+		b.end = at
+	case b.live:
+		b.end.anchor = newest
+	default: // nothing newer can be trusted than what the last id said
+		b.end.ms, b.end.anchor = at.ms, at.anchor
+	}
+}
+
+// cursorAt returns the cursor after it. In a hole it carries no anchor and the
+// time of the cursor before.
+func (b *batch) cursorAt(it *item, before cursor, newest uint32) cursor {
+	c := cursor{ms: before.ms, seq: it.seq, epoch: b.end.epoch}
+	for _, h := range b.holes {
+		if h.from < it.seq && it.seq <= h.to {
+			return c
+		}
+	}
+	c.anchor = newest
+	if it.msg != nil {
+		c.ms = it.msg.ms
+	}
+	return c
+}
+
+// confirmed reports whether every channel of the stream is confirmed in the
+// current connection generation.
+func (s *stream) confirmed() bool {
+	return !slices.ContainsFunc(s.sources, func(src *source) bool { return !src.buf.isLive() })
+}

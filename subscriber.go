@@ -1,0 +1,303 @@
+package redissse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+)
+
+// go-redis reconnects a PubSub by itself, inside whichever call meets the
+// broken connection first, and the reader may never hear of it: messages go
+// missing without a trace. So each connection is a generation of its own: a
+// client that may dial once. When that connection breaks, from whichever side,
+// every call fails and the generation is over; the next one starts with all
+// channels unconfirmed, and their confirmations write the gaps.
+
+// subscribe runs one generation after another until ctx is done.
+func (h *hub) subscribe(ctx context.Context) {
+	var retry backoff
+	var down outage
+	for ctx.Err() == nil {
+		g, life := newGeneration(ctx, h)
+		h.generation.Store(g)
+		err := g.run(life, &down)
+		h.generation.Store(nil)
+		h.lost()
+		if ctx.Err() != nil {
+			return
+		}
+		down.began(h, err)
+		s := h.settings.Load()
+		retry.min, retry.max = s.reconnectMin, s.reconnectMax
+		sleep(ctx, retry.next(g.lived()))
+	}
+}
+
+// outage logs each one once, and again when its cause changes: an operator
+// should see WRONGPASS after a restart, but not one line a retry.
+type outage struct {
+	since time.Time // zero: connected, or never tried
+	cause string
+}
+
+func (o *outage) began(h *hub, err error) {
+	if o.since.IsZero() {
+		o.since = time.Now()
+	} else if o.cause == err.Error() {
+		return
+	}
+	o.cause = err.Error()
+	h.log().Warn("no redis connection", zap.String("hub", h.name), zap.Error(err))
+}
+
+func (o *outage) ended(h *hub) {
+	fields := []zap.Field{zap.String("hub", h.name)}
+	if !o.since.IsZero() {
+		fields = append(fields, zap.Duration("down", time.Since(o.since)))
+	}
+	*o = outage{}
+	h.log().Info("redis connected", fields...)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// backoff paces reconnection: 1, 2, 5, 10, 10 ... times min, at most max, with
+// full jitter, so that many gateways do not come back in step.
+type backoff struct {
+	min, max time.Duration
+	attempt  int
+}
+
+const (
+	// steadyAfter is how long a generation must have been live to count as
+	// recovered: a server that flaps must not be met with immediate retries.
+	steadyAfter = 10 * time.Second
+	// minRetry keeps full jitter from being no wait at all.
+	minRetry = 100 * time.Millisecond
+)
+
+var backoffSteps = [...]time.Duration{1, 2, 5, 10}
+
+// next returns how long to wait after a generation that was live for lived.
+func (b *backoff) next(lived time.Duration) time.Duration {
+	if lived >= steadyAfter {
+		b.attempt = 0
+	}
+	step := backoffSteps[min(b.attempt, len(backoffSteps)-1)]
+	b.attempt++
+	most := min(step*b.min, b.max)
+	return max(minRetry, time.Duration(rand.Int64N(int64(most)+1)))
+}
+
+// run connects, subscribes and reads until the connection is over, and returns
+// why. A panic (go-redis asserts types of what the server sends) ends the
+// generation, too.
+func (g *generation) run(ctx context.Context, down *outage) (err error) {
+	client := redis.NewClient(g.options(ctx))
+	ps := client.Subscribe(ctx)
+	// Closing the socket comes first: a call that waits for it holds the lock
+	// that PubSub.Close needs.
+	detach := context.AfterFunc(ctx, g.closeConn)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("reading from redis: panic: %v", p)
+		}
+		detach()
+		g.fail(err)
+		g.closeConn()
+		g.writing.Wait()
+		_ = ps.Close() // the socket is closed already
+		_ = client.Close()
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+			err = cause
+		}
+	}()
+	if err := g.ping(ctx, ps); err != nil {
+		return err
+	}
+	g.writing.Go(func() { g.write(ctx, ps) })
+	for {
+		if err := g.readOne(ctx, ps, down); err != nil {
+			return err
+		}
+	}
+}
+
+func (g *generation) readOne(ctx context.Context, ps *redis.PubSub, down *outage) error {
+	received, err := ps.Receive(ctx)
+	if err != nil {
+		if refusal, ok := errors.AsType[redis.Error](err); ok {
+			return g.refused(refusal)
+		}
+		return fmt.Errorf("reading from redis: %w", err)
+	}
+	switch r := received.(type) {
+	case *redis.Message:
+		g.hub.receive(r.Channel, r.Payload)
+		return nil
+	case *redis.Subscription:
+		return g.confirmed(r)
+	case *redis.Pong:
+		return g.answered(r, down)
+	default:
+		return fmt.Errorf("reading from redis: unexpected %T", received)
+	}
+}
+
+// write is the only writer: pings, and what the hub wants changed.
+func (g *generation) write(ctx context.Context, ps *redis.PubSub) {
+	h := g.hub
+	ticker := time.NewTicker(h.settings.Load().pingInterval)
+	defer ticker.Stop()
+	h.wakeWriter() // what was wanted before this generation
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			ticker.Reset(h.settings.Load().pingInterval)
+			err = g.ping(ctx, ps)
+		case <-h.kick:
+			err = g.writeChanges(ctx, ps)
+		}
+		if err != nil {
+			g.fail(err)
+			return
+		}
+	}
+}
+
+// maxUnanswered bounds the replies under way: Redis keeps them in the output
+// buffer of the connection, which it closes at 32 MB by default (it did so at
+// 540,000 channels of one command). At the limit the writer waits.
+const maxUnanswered = 8 * maxBatch
+
+func (g *generation) writeChanges(ctx context.Context, ps *redis.PubSub) error {
+	for g.unanswered() < maxUnanswered {
+		c := g.hub.take()
+		if c == nil {
+			return nil
+		}
+		names := make([]string, len(c.subs))
+		for i, sub := range c.subs {
+			names[i] = sub.buf.channel
+		}
+		g.expect(c) // before the write: the reply may come before it returns
+		send := ps.Subscribe
+		if c.kind == unsubscribeCommand {
+			send = ps.Unsubscribe
+		}
+		if err := send(ctx, names...); err != nil {
+			return fmt.Errorf("writing to redis: %w", err)
+		}
+	}
+	return nil
+}
+
+func (g *generation) ping(ctx context.Context, ps *redis.PubSub) error {
+	c := &command{kind: pingCommand, sent: g.hub.clock.monotonic()}
+	g.expect(c)
+	if err := ps.Ping(ctx, strconv.FormatInt(c.sent, 10)); err != nil {
+		return fmt.Errorf("writing to redis: %w", err)
+	}
+	return nil
+}
+
+// confirmed takes a reply to SUBSCRIBE or UNSUBSCRIBE. It counts as a
+// confirmation only if nothing later has been written for the channel.
+func (g *generation) confirmed(r *redis.Subscription) error {
+	c := g.head()
+	if c == nil || c.kind.String() != r.Kind || c.subs[c.answered].buf.channel != r.Channel {
+		return fmt.Errorf("reading from redis: %s of %q was not asked for", r.Kind, r.Channel)
+	}
+	sub := c.subs[c.answered]
+	g.advance(c)
+	h := g.hub
+	h.mu.Lock()
+	counts := c.kind == subscribeCommand && sub.newest == c
+	if sub.newest == c {
+		sub.newest = nil
+	}
+	h.mu.Unlock()
+	if counts {
+		h.confirmed(sub)
+	}
+	return nil
+}
+
+func (g *generation) answered(r *redis.Pong, down *outage) error {
+	c := g.head()
+	if c == nil || c.kind != pingCommand || r.Payload != strconv.FormatInt(c.sent, 10) {
+		return fmt.Errorf("reading from redis: a PONG of %q was not asked for", r.Payload)
+	}
+	g.advance(c)
+	g.hub.answered(c.sent)
+	if !g.live {
+		g.live, g.liveSince = true, time.Now()
+		down.ended(g.hub)
+	}
+	return nil
+}
+
+// refused takes an error reply, which belongs to the oldest command. A server
+// that is loading its data refuses PING but serves subscriptions.
+func (g *generation) refused(err redis.Error) error {
+	c := g.head()
+	if c != nil && c.kind == pingCommand && redis.IsLoadingError(err) {
+		g.advance(c)
+		return nil
+	}
+	if c == nil {
+		return fmt.Errorf("reading from redis: %w", err)
+	}
+	if c.kind == pingCommand {
+		return fmt.Errorf("pinging redis: %w", err)
+	}
+	return fmt.Errorf("subscribing to %d channels, %q first: %w", len(c.subs), c.subs[0].buf.channel, err)
+}
+
+// measureInterval is how often Redis's clock is asked for: clocks drift by
+// some microseconds a second, so ids stay far within slack.
+const measureInterval = 10 * time.Second
+
+// measure keeps the clock right between generations, over a connection of its
+// own: the subscription's takes no TIME.
+func (h *hub) measure(ctx context.Context) {
+	var client *redis.Client
+	var of *redis.Options
+	defer func() {
+		if client != nil {
+			_ = client.Close()
+		}
+	}()
+	for {
+		sleep(ctx, measureInterval)
+		if ctx.Err() != nil {
+			return
+		}
+		if s := h.settings.Load(); s.redis != of {
+			if client != nil {
+				_ = client.Close() // holds only idle connections
+			}
+			of = s.redis
+			client = redis.NewClient(commandOptions(of))
+		}
+		if err := h.clock.measure(ctx, func(ctx context.Context) (time.Time, error) { return client.Time(ctx).Result() }); err != nil {
+			h.log().Debug("measuring redis's clock failed", zap.String("hub", h.name), zap.Error(err))
+		}
+	}
+}

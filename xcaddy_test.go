@@ -1,0 +1,173 @@
+package redissse
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const xcaddyModule = "github.com/redis-sse/caddy-redis-sse"
+
+// xcaddyBuilder has the JSON fields of xcaddy.Builder and no others
+// (caddyserver/xcaddy, builder.go and platforms.go), so that anything that
+// builds Caddy through xcaddy's package can read our xcaddy.json.
+type xcaddyBuilder struct {
+	OS           string `json:"os"`
+	Arch         string `json:"arch"`
+	ARM          string `json:"arm"`
+	Cgo          bool   `json:"cgo"`
+	CaddyVersion string `json:"caddy_version"`
+	Plugins      []struct {
+		PackagePath string `json:"module_path"`
+		Version     string `json:"version"`
+	} `json:"plugins"`
+	Replacements []struct {
+		Old string `json:"old"`
+		New string `json:"new"`
+	} `json:"replacements"`
+	TimeoutGet   time.Duration `json:"timeout_get"`
+	TimeoutBuild time.Duration `json:"timeout_build"`
+	RaceDetector bool          `json:"race_detector"`
+	SkipCleanup  bool          `json:"skip_cleanup"`
+	SkipBuild    bool          `json:"skip_build"`
+	Debug        bool          `json:"debug"`
+	BuildFlags   string        `json:"build_flags"`
+	ModFlags     string        `json:"mod_flags"`
+	PgoProfile   string        `json:"pgo_profile"`
+	EmbedDirs    []struct {
+		Dir  string `json:"dir"`
+		Name string `json:"name"`
+	} `json:"embed_dir"`
+}
+
+func loadXcaddyJSON(t *testing.T) xcaddyBuilder {
+	t.Helper()
+	data, err := os.ReadFile("xcaddy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	var b xcaddyBuilder
+	if err := dec.Decode(&b); err != nil {
+		t.Fatalf("xcaddy.json is no xcaddy.Builder: %v", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		t.Fatalf("xcaddy.json goes on after its object: %v", err)
+	}
+	return b
+}
+
+func TestXcaddyJSONAgreesWithGoMod(t *testing.T) {
+	b := loadXcaddyJSON(t)
+	gomod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := func(pattern string) string {
+		m := regexp.MustCompile(`(?m)` + pattern).FindSubmatch(gomod)
+		if m == nil {
+			t.Fatalf("go.mod has no line like %q", pattern)
+		}
+		return string(m[1])
+	}
+	if got, want := b.CaddyVersion, find(`^(?:require)?\s+github\.com/caddyserver/caddy/v2 (\S+)`); got != want {
+		t.Errorf("xcaddy.json's caddy_version = %q, go.mod requires %q", got, want)
+	}
+	if got := find(`^module (\S+)`); got != xcaddyModule {
+		t.Errorf("go.mod's module = %q, want %q", got, xcaddyModule)
+	}
+	// cmd/caddy, the other way to build, imports this one plugin.
+	if len(b.Plugins) != 1 || b.Plugins[0].PackagePath != xcaddyModule || b.Plugins[0].Version != "" {
+		t.Errorf("xcaddy.json's plugins = %+v, want only %q without a version", b.Plugins, xcaddyModule)
+	}
+	if len(b.Replacements) != 1 || b.Replacements[0].Old != xcaddyModule || b.Replacements[0].New != "." {
+		t.Errorf("xcaddy.json's replacements = %+v, want %q by %q", b.Replacements, xcaddyModule, ".")
+	}
+}
+
+// runBuild runs the build tool with PATH holding nothing but a stub of the
+// given name, which records how it was called and exits with the given status.
+func runBuild(t *testing.T, stub, status string) (args, env []string, output string, err error) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("the stub is a shell script")
+	}
+	dir := t.TempDir()
+	tool := filepath.Join(dir, "build")
+	if out, err := exec.Command("go", "build", "-o", tool, "./internal/tools/build").CombinedOutput(); err != nil {
+		t.Fatalf("building the build tool: %v\n%s", err, out)
+	}
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := "#!/bin/sh\n" +
+		`if [ "$1" = env ]; then echo "$GOFLAGS"; exit; fi` + "\n" +
+		`printf '%s\n' "$@" >"$RECORD.args"` + "\n" +
+		`printf '%s\n' "XCADDY_GO_BUILD_FLAGS=$XCADDY_GO_BUILD_FLAGS" "GOFLAGS=$GOFLAGS" "CGO_ENABLED=$CGO_ENABLED" >"$RECORD.env"` + "\n" +
+		"exit " + status + "\n"
+	if err := os.WriteFile(filepath.Join(bin, stub), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	record := filepath.Join(dir, "record")
+	output = filepath.Join(dir, "caddy")
+	cmd := exec.Command(tool, "-output", output)
+	cmd.Env = append(os.Environ(), "PATH="+bin, "RECORD="+record, "GOFLAGS=-buildvcs=false", "CGO_ENABLED=")
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	lines := func(file string) []string {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatalf("the stub was not run: %v", err)
+		}
+		return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
+	}
+	return lines(record + ".args"), lines(record + ".env"), output, err
+}
+
+func TestBuildThroughXcaddy(t *testing.T) {
+	b := loadXcaddyJSON(t)
+	args, env, output, err := runBuild(t, "xcaddy", "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"build", b.CaddyVersion, "--with", xcaddyModule + "=.", "--output", output}
+	if !slices.Equal(args, want) {
+		t.Errorf("xcaddy's arguments = %q, want %q", args, want)
+	}
+	if want := "XCADDY_GO_BUILD_FLAGS=" + b.BuildFlags; env[0] != want {
+		t.Errorf("xcaddy's environment has %q, want %q", env[0], want)
+	}
+}
+
+func TestBuildWithoutXcaddy(t *testing.T) {
+	b := loadXcaddyJSON(t)
+	args, env, output, err := runBuild(t, "go", "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"build", "-o", output, "./cmd/caddy"}; !slices.Equal(args, want) {
+		t.Errorf("go's arguments = %q, want %q", args, want)
+	}
+	if want := []string{"GOFLAGS=-buildvcs=false " + b.BuildFlags, "CGO_ENABLED=0"}; !slices.Equal(env[1:], want) {
+		t.Errorf("go's environment has %q, want %q", env[1:], want)
+	}
+}
+
+func TestBuildFailsWithItsBuilder(t *testing.T) {
+	for _, stub := range []string{"xcaddy", "go"} {
+		if _, _, _, err := runBuild(t, stub, "3"); err == nil {
+			t.Errorf("%s failed, the build did not", stub)
+		}
+	}
+}
