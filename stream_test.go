@@ -1,0 +1,343 @@
+package redissse
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+var roomy = limits{messages: 1 << 20, bytes: 1 << 40, maxAge: 1 << 40}
+
+// sight is a client's view in a few words: messages as they are, gaps as
+// "gap:<channel>:<reason>".
+func sight(b *batch) (events []string) {
+	for _, it := range b.items {
+		if it.msg != nil {
+			events = append(events, strings.TrimSpace(it.msg.payload))
+			continue
+		}
+		events = append(events, "gap:"+it.src.buf.channel+":"+string(it.reason))
+	}
+	return events
+}
+
+// opened returns a stream on the channels that resumes at c, live if c is zero.
+func (w *world) opened(c cursor, channels ...string) *stream {
+	s := w.hub.open(channels, newWaiter())
+	w.settle()
+	s.begin(start{resume: c != (cursor{}), cursor: c, readable: true}, w.hub.clock.now())
+	return s
+}
+
+func expect(t *testing.T, s *stream, want ...string) *batch {
+	t.Helper()
+	b := new(batch)
+	s.read(b)
+	if got := sight(b); !slices.Equal(got, want) {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	return b
+}
+
+// Reading one buffer after the other without a common bound would move the
+// cursor over what was appended to the first one meanwhile.
+func TestTwoChannelsUnderInterleavedAppendsLoseNothing(t *testing.T) {
+	w := newWorld(t, roomy)
+	s := w.opened(cursor{}, "a", "b")
+	const n = 200_000
+	var done atomic.Bool
+	go func() {
+		defer done.Store(true)
+		for i := range n {
+			w.hub.receive([]string{"a", "b"}[i%2], "")
+		}
+	}()
+	base, got := s.cursor.seq, uint64(0)
+	var b batch
+	for end := false; !end; {
+		end = done.Load()
+		s.read(&b)
+		for i := range b.items {
+			if got++; b.items[i].msg == nil || b.items[i].seq != base+got {
+				t.Fatalf("event %d: %+v", got, b.items[i])
+			}
+		}
+		s.wrote(&b)
+		end = end && !b.more && len(b.items) == 0
+	}
+	if got != n {
+		t.Fatalf("got %d of %d", got, n)
+	}
+}
+
+// Message k is published at time k. A cursor of time m that does not stand
+// behind message m would make another node skip it.
+func TestNoCursorSaysMoreThanWasRead(t *testing.T) {
+	w := newWorld(t, limits{messages: 100, bytes: 1 << 30})
+	s := w.opened(cursor{}, "a")
+	base := s.cursor.seq
+	var stop atomic.Bool
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for k := int64(1); !stop.Load(); k++ {
+			w.hub.receive("a", "")
+			w.hub.lowWater.Store(k)
+		}
+	}()
+	defer func() { stop.Store(true); <-stopped }()
+	var b batch
+	for range 300_000 {
+		s.read(&b)
+		s.wrote(&b)
+		if s.cursor.ms > int64(s.cursor.seq-base) {
+			t.Fatalf("cursor says time %d at message %d", s.cursor.ms, s.cursor.seq-base)
+		}
+	}
+}
+
+func TestClientCutAroundGapsResumesWithoutLoss(t *testing.T) {
+	for cut := range 6 {
+		t.Run(fmt.Sprint(cut), func(t *testing.T) {
+			w := newWorld(t, limits{messages: 2, bytes: 1 << 30})
+			s := w.opened(cursor{}, "a", "b")
+			s.wrote(expect(t, s))
+			for range 3 {
+				w.publish("a", 0)
+				w.publish("b", 0)
+			}
+			w.settle() // 1 to 6, of which 3 to 6 are kept
+			b := expect(t, s, "gap:a:slow_client", "gap:b:slow_client", "3", "4", "5", "6")
+			last := s.cursor
+			if cut > 0 {
+				last = b.items[cut-1].id
+			}
+			again := sight(read(w.opened(last, "a", "b")))
+			want := []string{"3", "4", "5", "6"}
+			if cut <= 2 {
+				want = append([]string{"gap:a:evicted", "gap:b:evicted"}, want...)
+			} else {
+				want = want[cut-2:]
+			}
+			if !slices.Equal(again, want) {
+				t.Errorf("got %q, want %q", again, want)
+			}
+		})
+	}
+}
+
+func read(s *stream) *batch {
+	b := new(batch)
+	s.read(b)
+	return b
+}
+
+func TestSlowClientIsToldHowManyItMissed(t *testing.T) {
+	w := newWorld(t, limits{messages: 3, bytes: 1 << 30})
+	s := w.opened(cursor{}, "a")
+	w.publish("a", 0)
+	w.settle()
+	s.wrote(expect(t, s, "1"))
+	for range 10 {
+		w.publish("a", 0)
+	}
+	w.settle()
+	b := expect(t, s, "gap:a:slow_client", "9", "10", "11")
+	g := b.items[0].gap()
+	if g.Missed == nil || *g.Missed != 7 {
+		t.Errorf("missed is %v, want 7", g.Missed)
+	}
+	if g.After == nil || *g.After != s.cursor.String() {
+		t.Errorf("after is %v, want the cursor before the gap, %s", g.After, s.cursor)
+	}
+}
+
+// In a hub in which nothing else happens, the head does not move between the
+// drop and the new subscription: only a seq of its own for the confirmation
+// tells that something may lie between.
+func TestDroppedAndResubscribedGivesAGap(t *testing.T) {
+	w := newWorld(t, roomy)
+	v := w.view([]string{"a"})
+	c := v.last
+	v.cut()
+	w.hub.dropIdle(0)
+	w.settle()
+	w.publish("a", 0) // nobody listens
+	s := w.opened(c, "a")
+	w.publish("a", 0)
+	w.settle()
+	expect(t, s, "gap:a:not_buffered", "2")
+}
+
+// The old subscription's messages and confirmation must not pass for the new
+// one's: what is published between the two is lost.
+func TestJoinWhileItsUnsubscribeIsInFlight(t *testing.T) {
+	w := newWorld(t, roomy)
+	v := w.view([]string{"a"})
+	c := v.last
+	v.cut()
+	w.publish("a", 0) // on the wire, of the old subscription
+	w.hub.dropIdle(0)
+	w.write() // UNSUBSCRIBE
+	s := w.hub.open([]string{"a"}, newWaiter())
+	w.read(len(w.wire))
+	if s.confirmed() {
+		t.Fatal("confirmed by the reply to UNSUBSCRIBE")
+	}
+	w.publish("a", 0) // nobody listens
+	w.settle()
+	s.begin(start{resume: true, cursor: c, readable: true}, w.hub.clock.now())
+	w.publish("a", 0)
+	w.settle()
+	expect(t, s, "gap:a:not_buffered", "3")
+}
+
+func TestJoinBeforeItsUnsubscribeIsWrittenGoesOn(t *testing.T) {
+	w := newWorld(t, roomy)
+	v := w.view([]string{"a"})
+	c := v.last
+	v.cut()
+	w.hub.dropIdle(0) // queued
+	w.publish("a", 0)
+	w.read(1)
+	s := w.hub.open([]string{"a"}, newWaiter())
+	if w.write() {
+		t.Error("something was written for a subscription that goes on")
+	}
+	s.begin(start{resume: true, cursor: c, readable: true}, w.hub.clock.now())
+	expect(t, s, "1")
+}
+
+// The subscription was given up while its SUBSCRIBE was under way, and asked
+// for again: of the two confirmations only the second counts.
+func TestConfirmationOfAnOlderSubscribeDoesNotCount(t *testing.T) {
+	w := newWorld(t, roomy)
+	first := w.hub.open([]string{"a"}, newWaiter())
+	w.write() // SUBSCRIBE
+	w.hub.close(first, newWaiter())
+	w.hub.dropIdle(0)
+	w.write() // UNSUBSCRIBE
+	second := w.hub.open([]string{"a"}, newWaiter())
+	w.write() // SUBSCRIBE
+	w.read(2)
+	if second.confirmed() {
+		t.Fatal("confirmed by the first SUBSCRIBE's reply")
+	}
+	w.read(1)
+	if !second.confirmed() {
+		t.Fatal("not confirmed by its own")
+	}
+}
+
+func TestOpenedDuringAnOutageGetsItsGapAtTheConfirmation(t *testing.T) {
+	w := newWorld(t, roomy)
+	w.down()
+	s := w.hub.open([]string{"a"}, newWaiter())
+	s.begin(start{}, w.hub.clock.now())
+	expect(t, s)
+	w.publish("a", 0)
+	w.up = true
+	w.settle()
+	w.publish("a", 0)
+	w.settle()
+	expect(t, s, "gap:a:not_buffered", "2")
+}
+
+func TestCursorOfOtherChannelsIsJudgedByEachFloor(t *testing.T) {
+	w := newWorld(t, roomy)
+	s := w.opened(cursor{}, "a", "b")
+	w.publish("a", 0)
+	w.settle()
+	b := expect(t, s, "1")
+	w.publish("c", 0) // nobody listens
+	w.publish("a", 0)
+	w.settle()
+	expect(t, w.opened(b.end, "a", "c"), "gap:c:not_buffered", "3")
+	expect(t, w.opened(b.end, "a", "b"), "3")
+}
+
+func TestStreamThatReceivedNothingResumesExactly(t *testing.T) {
+	w := newWorld(t, roomy)
+	w.opened(cursor{}, "a") // keeps the subscription
+	s := w.opened(cursor{}, "a")
+	c, ok := parseCursor(s.cursor.String())
+	if !ok {
+		t.Fatalf("%s does not parse", s.cursor)
+	}
+	w.publish("a", 0)
+	w.publish("a", 0)
+	w.settle()
+	expect(t, w.opened(c, "a"), "1", "2")
+}
+
+// Two outages with a message between are two gaps, each in its place; without
+// one they are one, with the older one's beginning, but a client that has
+// seen the first is told of the second only.
+func TestOutagesKeepTheirPlace(t *testing.T) {
+	w := newWorld(t, roomy)
+	s := w.opened(cursor{}, "a")
+	behind := w.opened(cursor{}, "a")
+	fail := func() {
+		w.down()
+		w.up = true
+		w.settle()
+	}
+	w.publish("a", 0)
+	w.settle()
+	fail()
+	seen := read(s)
+	s.wrote(seen)
+	fail()
+	w.publish("a", 0)
+	w.settle()
+	fail()
+	w.publish("a", 0)
+	w.settle()
+	gap := "gap:a:redis_disconnected"
+	b := expect(t, s, gap, "2", gap, "3")
+	if after := b.items[0].after.seq; after != seen.end.seq {
+		t.Errorf("the second gap says complete up to %d, want %d", after, seen.end.seq)
+	}
+	b = expect(t, behind, "1", gap, "2", gap, "3")
+	if after := b.items[1].after.seq; after != b.items[0].seq {
+		t.Errorf("the folded gap says complete up to %d, want %d", after, b.items[0].seq)
+	}
+}
+
+// While one of its channels is not confirmed again, a stream's ids must not
+// promise another node more than the last complete one did.
+func TestIDsPromiseNothingWhileAChannelIsUnconfirmed(t *testing.T) {
+	w := newWorld(t, roomy)
+	w.hub.lowWater.Store(1000)
+	s := w.opened(cursor{}, "a", "b")
+	w.publish("a", 0)
+	w.settle()
+	complete := read(s).end
+	s.wrote(read(s))
+	w.down()
+	w.up = true
+	w.write() // SUBSCRIBE a b
+	w.read(1) // one of them is confirmed
+	w.hub.lowWater.Store(2000)
+	b := read(s)
+	confirmed := b.items[0].src.buf.channel
+	w.publish(confirmed, 0)
+	w.wire = append(w.wire[1:], w.wire[0]) // the message overtakes the other confirmation
+	w.read(1)
+	b = read(s)
+	for _, it := range b.items {
+		if it.id.ms != complete.ms || it.id.anchor != 0 {
+			t.Errorf("%v has id %s, want time %d and no anchor", it.msg, it.id, complete.ms)
+		}
+	}
+	if b.end.ms != complete.ms {
+		t.Errorf("the cursor says time %d, want %d", b.end.ms, complete.ms)
+	}
+	s.wrote(b)
+	w.settle()
+	if end := read(s).end; end.ms != 2000 || end.anchor == 0 {
+		t.Errorf("confirmed, the cursor is %s, want time 2000 and an anchor", end)
+	}
+}
