@@ -19,7 +19,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
-	cd examples/demo && go run .
+	cd examples/demo && go build -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
 
 test: ## Run all tests with the race detector against a real redis-server (installed if missing)
 	@scripts/install-redis.sh

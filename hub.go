@@ -65,7 +65,9 @@ type hub struct {
 	registered []registration
 }
 
-// subscription is the hub's refcounted interest in one channel.
+// subscription is the hub's refcounted interest in one channel. One that has
+// been given up is not taken up again: a new one takes its place. So it has at
+// most one SUBSCRIBE a generation, and a confirmation can only be its own.
 type subscription struct {
 	buf *buffer
 
@@ -73,7 +75,6 @@ type subscription struct {
 	streams int
 	wanted  bool          // Redis should have it: a stream holds it, or it lingers
 	written bool          // the newest command for it in this generation is SUBSCRIBE
-	newest  *command      // that command, until its reply is in
 	queued  bool          // in hub.changed
 	linger  *list.Element // in hub.lingering
 	idle    int64         // since when it lingers, monotonic milliseconds
@@ -346,7 +347,7 @@ func (h *hub) lost() {
 	}
 	for _, sub := range h.channels {
 		sub.buf.goDown(m)
-		sub.written, sub.newest = false, nil
+		sub.written = false
 		if !sub.wanted {
 			h.forgetLocked(sub)
 			continue
@@ -377,7 +378,7 @@ func (h *hub) take() *command {
 			}
 			c.kind = kind
 			c.subs = append(c.subs, sub)
-			sub.written, sub.newest = sub.wanted, c
+			sub.written = sub.wanted
 		}
 		h.changed.pop()
 		sub.queued = false

@@ -43,8 +43,8 @@ const (
 // is not known. The channels that are confirmed by now are complete from the
 // cursor on; the others get a gap when they are confirmed.
 func (s *stream) begin(at start, now int64) {
-	ms := s.progress.lowWater.Load() // before head, see progress
-	head, live := s.liveHead()
+	ms, head := s.progress.load()
+	head, live := s.liveHead(head)
 	s.cursor = cursor{seq: head, epoch: s.progress.epoch}
 	if live {
 		s.cursor.ms = ms
@@ -73,11 +73,12 @@ func (s *stream) begin(at start, now int64) {
 	}
 }
 
-// liveHead returns the hub's head and whether every channel is confirmed. The
-// reader confirms a buffer before it publishes the seq of the confirmation: a
-// stream that saw the first must not start below the second.
-func (s *stream) liveHead() (head uint64, live bool) {
-	head, live = s.progress.head.Load(), true
+// liveHead reports whether every channel is confirmed, and moves head over
+// their confirmations. The reader confirms a buffer before it publishes the
+// seq of the confirmation: a stream that saw the first must not start below
+// the second.
+func (s *stream) liveHead(head uint64) (uint64, bool) {
+	live := true
 	for _, src := range s.sources {
 		b := src.buf
 		b.mu.Lock()

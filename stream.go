@@ -8,13 +8,21 @@ import (
 )
 
 // progress is how far a hub's reader has come. Only the reader goroutine
-// stores; streams load, and they load lowWater before head: a cursor whose ms
-// is newer than its seq would make another node skip what lies between.
+// stores. A cursor whose ms is newer than its seq would make another node skip
+// what lies between, see load.
 type progress struct {
 	epoch    uint64 // random per hub life: ids of another life are recognized
 	first    uint64 // random; every seq is larger
 	head     atomic.Uint64
 	lowWater atomic.Int64 // 0: Redis's clock is not known
+}
+
+// load returns a pair that is sound in a cursor. The order is all there is to
+// it: the other way round, what is read between the two loads would count as
+// delivered by its time but not by its place.
+func (p *progress) load() (ms int64, head uint64) {
+	ms = p.lowWater.Load()
+	return ms, p.head.Load()
 }
 
 // source is a stream's view of one channel's buffer.
@@ -107,10 +115,10 @@ func (s *stream) wrote(b *batch) {
 // collect takes each channel's items up to one head. It reports false if a
 // buffer's floor has passed that head meanwhile.
 func (s *stream) collect(b *batch) bool {
-	ms := s.progress.lowWater.Load() // before head, see progress
+	ms, head := s.progress.load()
 	// The cursor may be ahead of head for the moment in which the reader has
 	// appended or confirmed but not yet published.
-	head := max(s.progress.head.Load(), s.cursor.seq)
+	head = max(head, s.cursor.seq)
 	b.items, b.holes = b.items[:0], b.holes[:0]
 	b.bound, b.live = head, true
 	share := max(4, batchMessages/max(1, len(s.sources)))
@@ -120,15 +128,12 @@ func (s *stream) collect(b *batch) bool {
 			return false
 		}
 	}
-	b.end = cursor{ms: s.cursor.ms, seq: head, epoch: s.progress.epoch}
-	if b.live {
-		b.end.ms = ms
-	}
+	b.end = cursor{ms: ms, seq: head, epoch: s.progress.epoch}
 	return true
 }
 
-// collect adds the channel's items in (c, head] to b, at most n messages and
-// about size bytes of them.
+// collect adds the channel's items after c to b, at most n messages and about
+// size bytes of them.
 func (s *source) collect(c, head uint64, n, size int, b *batch) bool {
 	s.gapOpen = false
 	buf := s.buf
@@ -147,10 +152,10 @@ func (s *source) collect(c, head uint64, n, size int, b *batch) bool {
 	}
 	b.live = b.live && buf.live && buf.liveFrom <= head
 	s.collectFloor(c, b)
-	s.collectMessages(c, head, n, size, b)
+	s.collectMessages(c, n, size, b)
 	for i := range buf.breaks.len() {
 		g := buf.breaks.ptr(i)
-		if g.seq <= c || g.seq > head {
+		if g.seq <= c {
 			continue
 		}
 		m := g.completeBefore(c)
@@ -182,14 +187,11 @@ func (s *source) collectFloor(c uint64, b *batch) {
 	b.items = append(b.items, it)
 }
 
-func (s *source) collectMessages(c, head uint64, n, size int, b *batch) {
+func (s *source) collectMessages(c uint64, n, size int, b *batch) {
 	buf := s.buf
 	taken := 0
 	for i := buf.firstAfter(c); i < buf.entries.len(); i++ {
 		m := buf.entries.at(i)
-		if m.seq > head {
-			return
-		}
 		if taken > 0 && (taken >= n || size <= 0) {
 			b.bound = min(b.bound, b.items[len(b.items)-1].seq)
 			return
@@ -200,7 +202,8 @@ func (s *source) collectMessages(c, head uint64, n, size int, b *batch) {
 	}
 }
 
-// fold drops the items beyond the bound, and gaps that follow a gap of the
+// fold drops the items beyond the bound (other channels were not read that far,
+// or only up to head), and gaps that follow a gap of the
 // same channel with no message between: one gap tells of both.
 func (s *stream) fold(b *batch) {
 	kept := b.items[:0]

@@ -126,7 +126,7 @@ func (g *generation) run(ctx context.Context, down *outage) (err error) {
 		}
 	}()
 	if err := g.ping(ctx, ps); err != nil {
-		return err
+		return fmt.Errorf("connecting to redis: %w", err)
 	}
 	g.writing.Go(func() { g.write(ctx, ps) })
 	for {
@@ -175,7 +175,7 @@ func (g *generation) write(ctx context.Context, ps *redis.PubSub) {
 			err = g.writeChanges(ctx, ps)
 		}
 		if err != nil {
-			g.fail(err)
+			g.fail(fmt.Errorf("writing to redis: %w", err))
 			return
 		}
 	}
@@ -202,7 +202,7 @@ func (g *generation) writeChanges(ctx context.Context, ps *redis.PubSub) error {
 			send = ps.Unsubscribe
 		}
 		if err := send(ctx, names...); err != nil {
-			return fmt.Errorf("writing to redis: %w", err)
+			return err
 		}
 	}
 	return nil
@@ -211,14 +211,12 @@ func (g *generation) writeChanges(ctx context.Context, ps *redis.PubSub) error {
 func (g *generation) ping(ctx context.Context, ps *redis.PubSub) error {
 	c := &command{kind: pingCommand, sent: g.hub.clock.monotonic()}
 	g.expect(c)
-	if err := ps.Ping(ctx, strconv.FormatInt(c.sent, 10)); err != nil {
-		return fmt.Errorf("writing to redis: %w", err)
-	}
-	return nil
+	return ps.Ping(ctx, strconv.FormatInt(c.sent, 10))
 }
 
-// confirmed takes a reply to SUBSCRIBE or UNSUBSCRIBE. It counts as a
-// confirmation only if nothing later has been written for the channel.
+// confirmed takes a reply to SUBSCRIBE or UNSUBSCRIBE. If the subscription has
+// been given up meanwhile the confirmation is lost on it, and the channel's
+// new one waits for its own.
 func (g *generation) confirmed(r *redis.Subscription) error {
 	c := g.head()
 	if c == nil || c.kind.String() != r.Kind || c.subs[c.answered].buf.channel != r.Channel {
@@ -226,15 +224,8 @@ func (g *generation) confirmed(r *redis.Subscription) error {
 	}
 	sub := c.subs[c.answered]
 	g.advance(c)
-	h := g.hub
-	h.mu.Lock()
-	counts := c.kind == subscribeCommand && sub.newest == c
-	if sub.newest == c {
-		sub.newest = nil
-	}
-	h.mu.Unlock()
-	if counts {
-		h.confirmed(sub)
+	if c.kind == subscribeCommand {
+		g.hub.confirmed(sub)
 	}
 	return nil
 }

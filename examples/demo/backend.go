@@ -71,6 +71,7 @@ func (b *backend) routes() http.Handler {
 	})
 	mux.HandleFunc("POST /demo/publish", b.publish)
 	mux.HandleFunc("POST /demo/restart-redis", b.restartRedis)
+	mux.HandleFunc("POST /demo/reload-caddy", b.reloadCaddy)
 	return mux
 }
 
@@ -133,6 +134,15 @@ func (b *backend) restartRedis(w http.ResponseWriter, _ *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+// reloadCaddy is answered by the Caddy that goes away.
+func (b *backend) reloadCaddy(w http.ResponseWriter, _ *http.Request) {
+	if err := b.demo.caddy.reload(); err != nil {
+		fail(w, http.StatusInternalServerError, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func reply(w http.ResponseWriter, status int, body any) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,21 +34,49 @@ func (d *demo) environment(backend string) map[string]string {
 	}
 }
 
-// startCaddy runs Caddy in this process. There can be only one: Caddy's config and the environment it reads are the process's.
-func startCaddy(env map[string]string) (stop func() error, err error) {
+// caddyServer is the Caddy of this process. There can be only one: its config and the environment it reads are the process's.
+type caddyServer struct {
+	mu      sync.Mutex
+	running []byte // the config, as JSON; nil before start and after stop
+}
+
+func (c *caddyServer) start(env map[string]string) error {
 	for name, value := range env {
 		if err := os.Setenv(name, value); err != nil {
-			return nil, fmt.Errorf("setting %s: %w", name, err)
+			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(config, map[string]any{"filename": "Caddyfile"})
 	if err != nil {
-		return nil, fmt.Errorf("adapting the Caddyfile: %w", err)
+		return fmt.Errorf("adapting the Caddyfile: %w", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err := caddy.Load(adapted, true); err != nil {
-		return nil, fmt.Errorf("starting caddy: %w", err)
+		return fmt.Errorf("starting caddy: %w", err)
 	}
-	return caddy.Stop, nil
+	c.running = adapted
+	return nil
+}
+
+// reload loads the same config again, as "caddy reload --force" does.
+func (c *caddyServer) reload() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running == nil { // else a late request would bring Caddy back
+		return errors.New("reloading caddy: it is not running")
+	}
+	if err := caddy.Load(c.running, true); err != nil {
+		return fmt.Errorf("reloading caddy: %w", err)
+	}
+	return nil
+}
+
+func (c *caddyServer) stop() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = nil
+	return caddy.Stop()
 }
 
 // awaitTLS returns when Caddy has made its certificate, which it does in the background.

@@ -23,6 +23,7 @@ type demo struct {
 	redis    *embeddedRedis // nil when the Redis is someone else's
 	storage  string         // Caddy's certificates
 	worker   *worker
+	caddy    caddyServer
 	shutdown []func() error // in the order of starting
 }
 
@@ -67,11 +68,10 @@ func (d *demo) startAll() error {
 	}
 	d.onClose(func() error { return os.RemoveAll(d.storage) })
 
-	stopCaddy, err := startCaddy(d.environment(backend.addr))
-	if err != nil {
+	if err := d.caddy.start(d.environment(backend.addr)); err != nil {
 		return err
 	}
-	d.onClose(stopCaddy)
+	d.onClose(d.caddy.stop)
 	if err := d.awaitTLS(); err != nil {
 		return err
 	}

@@ -200,6 +200,23 @@ func TestDroppedStreamResumesExactly(t *testing.T) {
 	}
 }
 
+func TestReloadLosesNothing(t *testing.T) {
+	d := startDemo(t)
+	events := d.httpURL() + "/events"
+	before := openCounted(t, events, map[string]int64{})
+	before.until(before.beyond(0, 0))
+	if status, body := post(t, d.httpURL()+"/demo/reload-caddy", ""); status != http.StatusNoContent {
+		t.Fatalf("reload: status %d: %s", status, body)
+	}
+	before.untilEnd()
+
+	after := openCounted(t, events, before.last, ssetest.WithLastEventID(before.lastID))
+	after.until(after.beyond(before.last[chatChannel]+30, before.last[jobChannel]+10))
+	if len(before.gaps)+len(after.gaps) > 0 {
+		t.Errorf("gaps before and after the reload: %v, %v", before.gaps, after.gaps)
+	}
+}
+
 func TestRedisRestartIsOneGapPerChannel(t *testing.T) {
 	d := startDemo(t)
 	s := openCounted(t, d.httpURL()+"/events", map[string]int64{})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -35,14 +36,36 @@ func openCounted(t *testing.T, url string, last map[string]int64, opts ...ssetes
 func (c *counted) until(done func() bool) {
 	c.t.Helper()
 	for !done() {
-		e := c.NextAfterCursors()
-		c.lastID = e.ID
-		if e.Type == "gap" {
-			gap := decode[struct{ Channel, Reason string }](c.t, e.Data)
-			c.gaps[gap.Channel] = append(c.gaps[gap.Channel], gap.Reason)
-			c.pending[gap.Channel] = true
-			continue
-		}
+		c.count(c.NextAfterCursors())
+	}
+}
+
+// untilEnd waits for the server to end the stream, properly, and takes what it brought.
+func (c *counted) untilEnd() {
+	c.t.Helper()
+	select {
+	case <-c.Ended():
+	case <-time.After(20 * time.Second):
+		c.t.Fatal("the stream goes on")
+	}
+	if err := c.Err(); err != nil {
+		c.t.Fatalf("the stream was cut: %v", err)
+	}
+	for e, more := c.TryNext(0); more; e, more = c.TryNext(0) {
+		c.count(e)
+	}
+}
+
+func (c *counted) count(e ssetest.Event) {
+	c.t.Helper()
+	c.lastID = e.ID
+	switch e.Type {
+	case "cursor":
+	case "gap":
+		gap := decode[struct{ Channel, Reason string }](c.t, e.Data)
+		c.gaps[gap.Channel] = append(c.gaps[gap.Channel], gap.Reason)
+		c.pending[gap.Channel] = true
+	default:
 		n := decode[message](c.t, e.Data).N
 		if last, known := c.last[e.Type]; known {
 			hole := n - last - 1

@@ -40,6 +40,7 @@ function opened() {
 }
 
 function failed() {
+  if (!lostAt) note('the stream ended; the browser comes back by itself');
   lostAt ||= serverNow();
   if (source.readyState === EventSource.CONNECTING) {
     setStatus('connecting');
@@ -67,17 +68,27 @@ function drop() {
 }
 
 async function restartRedis() {
-  $('restart').disabled = true;
-  $('restart').textContent = 'Redis is down …';
   note('you stopped Redis; the worker goes on publishing, in vain');
+  await press($('restart'), 'Redis is down …', '/demo/restart-redis', 'Redis is back');
+}
+
+async function reloadCaddy() {
+  await press($('reload'), 'Reloading …', '/demo/reload-caddy', 'you reloaded Caddy; the old configuration ends its streams within 2 s');
+}
+
+// press asks the demo to do something to itself, and says how that went.
+async function press(button, meanwhile, path, done) {
+  const label = button.textContent;
+  button.disabled = true;
+  button.textContent = meanwhile;
   try {
-    const answer = await fetch('/demo/restart-redis', { method: 'POST' });
-    note(answer.ok ? 'Redis is back' : 'Redis did not come back: ' + (await answer.json()).error);
+    const answer = await fetch(path, { method: 'POST' });
+    note(answer.ok ? done : (await answer.json()).error);
   } catch (err) {
-    note('asking for the restart: ' + err.message);
+    note(`asking for ${path}: ${err.message}`);
   }
-  $('restart').disabled = false;
-  $('restart').textContent = 'Restart Redis';
+  button.disabled = false;
+  button.textContent = label;
 }
 
 async function publish(e) {
@@ -136,8 +147,8 @@ function parse(data) {
 
 const describe = (m) => m.question ?? m.token ?? `${m.progress} %`;
 
-// The id is <ms>-<seq>-<epoch>-<anchor>; its end says least.
-const shorten = (id) => id.length > 22 ? id.slice(0, 21) + '…' : id;
+// An id is <ms>-<seq>-<epoch>-<anchor>. What moves is the time and the end of the number.
+const shorten = (id) => id.replace(/^(\d+)-\d*(\d{4})-.*/, '$1-…$2');
 
 function showToken(message) {
   if (message.question) {
@@ -230,6 +241,7 @@ async function showHow() {
 
 $('drop').onclick = drop;
 $('restart').onclick = restartRedis;
+$('reload').onclick = reloadCaddy;
 $('publish').onsubmit = publish;
 showChecks();
 showHow();
