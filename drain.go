@@ -40,8 +40,8 @@ type users struct {
 	closed bool
 }
 
-// enter counts one in. It is never too late: a request may be on its way to a
-// handler whose configuration has just gone, but then that one's hub may be.
+// enter counts one in. It reports false once the hub has been given up: a
+// request may reach a handler whose configuration has just gone.
 func (u *users) enter() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -242,9 +242,9 @@ func TestRedisRestartIsOneGapPerChannel(t *testing.T) {
 
 func TestSecondRestartIsRefused(t *testing.T) {
 	d := startDemo(t)
-	d.redis.mu.Lock() // a restart is under way
+	d.redis.mu.Lock()         // a restart is under way
+	defer d.redis.mu.Unlock() // also if post fails: the demo's end waits for it
 	status, _ := post(t, d.httpURL()+"/demo/restart-redis", "")
-	d.redis.mu.Unlock()
 	if status != http.StatusConflict {
 		t.Errorf("status %d, want 409", status)
 	}

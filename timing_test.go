@@ -1,0 +1,433 @@
+package redissse
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+)
+
+// tape is a client's connection that keeps what was written and when. Once
+// stalled it takes nothing until the write deadline.
+type tape struct {
+	mu       sync.Mutex
+	header   http.Header
+	out      bytes.Buffer
+	status   int
+	opened   time.Time
+	writes   int
+	flushes  []time.Time
+	stalled  bool
+	deadline time.Time
+}
+
+func (w *tape) Header() http.Header { return w.header }
+
+func (w *tape) WriteHeader(status int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status, w.opened = status, time.Now()
+}
+
+func (w *tape) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stalled {
+		time.Sleep(time.Until(w.deadline))
+		return 0, os.ErrDeadlineExceeded
+	}
+	w.writes++
+	return w.out.Write(p)
+}
+
+func (w *tape) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushes = append(w.flushes, time.Now())
+	return nil
+}
+
+func (w *tape) SetWriteDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deadline = t
+	return nil
+}
+
+func (w *tape) parsed() (*ssetest.Parser, []ssetest.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := ssetest.NewParser()
+	return p, p.Push(w.out.Bytes())
+}
+
+// served runs a stream of the handler in the background. cancel is the client
+// going away; ended is closed at the stream's end.
+type served struct {
+	tape
+	cancel context.CancelFunc
+	ended  chan struct{}
+	end    time.Time
+}
+
+func serve(t *testing.T, h *Handler) *served {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &served{tape: tape{header: http.Header{}}, cancel: cancel, ended: make(chan struct{})}
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	go func() {
+		defer close(s.ended)
+		if err := h.ServeHTTP(&s.tape, r, nil); err != nil {
+			t.Errorf("serving: %v", err)
+		}
+		s.end = time.Now()
+	}()
+	return s
+}
+
+func (w *world) handler(t *testing.T, h *Handler) *Handler {
+	t.Helper()
+	if err := h.resolve(); err != nil {
+		t.Fatal(err)
+	}
+	h.lease = &lease{hub: w.hub}
+	return h
+}
+
+// bubble runs f with a hub whose Redis confirms at once what is open when
+// settle is called.
+func bubble(t *testing.T, f func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, newWorld(t, roomy)) })
+}
+
+func (w *world) settled() {
+	synctest.Wait()
+	w.settle()
+	synctest.Wait()
+}
+
+func TestHeartbeatsCarryTheCursor(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		s := serve(t, w.handler(t, &Handler{Channels: []string{"a"}}))
+		w.settled()
+		time.Sleep(defaultHeartbeat)
+		synctest.Wait()
+		w.hub.lowWater.Store(4711)
+		time.Sleep(3 * defaultHeartbeat)
+		synctest.Wait()
+		_, events := s.parsed()
+		if len(events) != 1+1+3 {
+			t.Fatalf("got %d events, want the first, an early beat and one every %s: %v", len(events), defaultHeartbeat, events)
+		}
+		for _, e := range events {
+			if e.Type != "cursor" || e.Data != "{}" || e.ID == "" {
+				t.Errorf("got %+v, want a cursor with an id", e)
+			}
+		}
+		if last := events[len(events)-1].ID; !strings.HasPrefix(last, "4711-") {
+			t.Errorf("the last beat's id is %s, want the low-water time 4711", last)
+		}
+		s.cancel()
+		<-s.ended
+	})
+}
+
+func TestStreamOpensWhenConfirmed(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		begin := time.Now()
+		s := serve(t, w.handler(t, &Handler{Channels: []string{"a"}}))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if s.status != 0 {
+			t.Fatal("opened before Redis confirmed")
+		}
+		w.settled()
+		if s.status != http.StatusOK || s.opened.Sub(begin) != time.Second {
+			t.Fatalf("status %d after %s, want 200 at the confirmation", s.status, s.opened.Sub(begin))
+		}
+		s.cancel()
+		<-s.ended
+	})
+}
+
+func TestStreamOpensAfterOpenTimeoutWithAGapToCome(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.up = false
+		begin := time.Now()
+		s := serve(t, w.handler(t, &Handler{Channels: []string{"a"}}))
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if s.status != http.StatusOK || s.opened.Sub(begin) != defaultOpenTimeout {
+			t.Fatalf("status %d after %s, want 200 after %s", s.status, s.opened.Sub(begin), defaultOpenTimeout)
+		}
+		w.up = true
+		w.settled()
+		if _, events := s.parsed(); len(events) != 2 || events[1].Type != "gap" || !strings.Contains(events[1].Data, "not_buffered") {
+			t.Errorf("got %v, want a cursor and a gap", events)
+		}
+		s.cancel()
+		<-s.ended
+	})
+}
+
+func TestClientThatLeavesWhileWaitingGetsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		s := serve(t, w.handler(t, &Handler{Channels: []string{"a"}}))
+		synctest.Wait()
+		s.cancel()
+		<-s.ended
+		if s.status != 0 || s.out.Len() > 0 {
+			t.Errorf("wrote status %d and %q", s.status, s.out.String())
+		}
+		if n := w.hub.channels["a"].streams; n != 0 {
+			t.Errorf("%d streams are still counted", n)
+		}
+	})
+}
+
+func TestQueuedEventsGoOutInOneWriteAndOneFlush(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		s := serve(t, w.handler(t, &Handler{Channels: []string{"a"}}))
+		w.settled()
+		writes, flushes := s.writes, len(s.flushes)
+		for range 50 {
+			w.publish("a", 0)
+		}
+		w.settled() // the stream's goroutine sees all at once or in a few reads, never one by one
+		_, events := s.parsed()
+		if len(events) != 51 {
+			t.Fatalf("got %d events, want 51", len(events))
+		}
+		if n := s.writes - writes; n != len(s.flushes)-flushes || n > 25 {
+			t.Errorf("50 events took %d writes and %d flushes", n, len(s.flushes)-flushes)
+		}
+		s.cancel()
+		<-s.ended
+	})
+}
+
+// The way without Caddy's own idle timeouts (write_idle negative).
+func TestStalledClientIsCutAfterStallTimeout(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.handler(t, &Handler{Channels: []string{"a"}})
+		s, other := serve(t, h), serve(t, h)
+		w.settled()
+		s.mu.Lock()
+		s.stalled = true
+		s.mu.Unlock()
+		stalledAt := time.Now()
+		w.publish("a", 0)
+		w.settled()
+		if _, events := other.parsed(); len(events) != 2 {
+			t.Errorf("the other client got %d events, want 2", len(events))
+		}
+		<-s.ended
+		if took := s.end.Sub(stalledAt); took != defaultStallTimeout {
+			t.Errorf("cut after %s, want %s", took, defaultStallTimeout)
+		}
+		other.cancel()
+		<-other.ended
+		if !other.deadline.IsZero() {
+			t.Error("a write deadline stayed set: HTTP/2 would end the idle stream")
+		}
+	})
+}
+
+func TestDrainSpreadsTheEnds(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.handler(t, &Handler{Channels: []string{"a"}})
+		streams := make([]*served, 200)
+		for i := range streams {
+			streams[i] = serve(t, h)
+		}
+		w.settled()
+		begin := time.Now()
+		h.drain.begin()
+		late := serve(t, h) // reaches the handler that drains: served, then ended
+		time.Sleep(defaultDrainReload / 10)
+		w.publish("a", 0)
+		w.settled()
+		half, retries := 0, map[time.Duration]bool{}
+		for _, s := range append(streams, late) {
+			<-s.ended
+			took := s.end.Sub(begin)
+			if took > defaultDrainReload {
+				t.Errorf("ended after %s, want within %s", took, defaultDrainReload)
+			}
+			if took > defaultDrainReload/2 {
+				half++
+			}
+			p, events := s.parsed()
+			if last := events[len(events)-1]; last.Type != "cursor" || last.ID != p.LastEventID {
+				t.Errorf("the last event is %+v, want a cursor", last)
+			}
+			if p.Retry < defaultRetry/2 || p.Retry > 3*defaultRetry/2 {
+				t.Errorf("retry is %s, want around %s", p.Retry, defaultRetry)
+			}
+			retries[p.Retry] = true
+		}
+		if half < 50 || half > 150 {
+			t.Errorf("%d of 201 ended in the second half of the window, want about half", half)
+		}
+		if len(retries) < 50 {
+			t.Errorf("only %d different retry times", len(retries))
+		}
+	})
+}
+
+func TestLingerAndAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, limits{messages: 10, bytes: 1 << 20, maxAge: time.Minute.Milliseconds()})
+		s := *w.hub.settings.Load()
+		s.linger = 5 * time.Minute
+		w.hub.settings.Store(&s)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go w.hub.tick(ctx)
+		v := w.view([]string{"a"})
+		c := v.last
+		w.publish("a", 0)
+		w.settle()
+		time.Sleep(59 * time.Second)
+		w.publish("a", 0)
+		w.settle()
+		expect(t, w.opened(c, "a"), "1", "2")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		kept := w.opened(c, "a")
+		expect(t, kept, "gap:a:expired", "2")
+		time.Sleep(time.Hour) // with a stream, the subscription stays
+		synctest.Wait()
+		if !kept.confirmed() {
+			t.Fatal("unsubscribed under an open stream")
+		}
+		for range 4 { // v and the three that were opened
+			w.hub.leaveForTest("a")
+		}
+		time.Sleep(s.linger - time.Second)
+		synctest.Wait()
+		if w.write() {
+			t.Fatal("unsubscribed before linger had passed")
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if !w.write() || w.redis["a"] || len(w.hub.channels) != 0 {
+			t.Error("not unsubscribed after linger")
+		}
+	})
+}
+
+func (h *hub) leaveForTest(channel string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if sub := h.channels[channel]; sub.streams > 0 {
+		h.leaveLocked(sub)
+	}
+}
+
+func TestBackoffGrowsAndResets(t *testing.T) {
+	most := []time.Duration{1, 2, 5, 10, 10, 10}
+	b := backoff{min: time.Second, max: 10 * time.Second}
+	for round := range 50 {
+		var longest time.Duration
+		for i, m := range most {
+			lived := time.Duration(0)
+			if i == 0 {
+				lived = steadyAfter
+			} else if i%2 == 1 {
+				lived = steadyAfter - 1 // a server that flaps
+			}
+			d := b.next(lived)
+			if d < minRetry || d > m*time.Second {
+				t.Fatalf("round %d: wait %d is %s, want %s to %ds", round, i, d, minRetry, m)
+			}
+			longest = max(longest, d)
+		}
+		if longest == 10*time.Second {
+			t.Error("no jitter")
+		}
+	}
+}
+
+func TestWatchdogEndsASilentGeneration(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		g, life := newGeneration(t.Context(), w.hub)
+		conn := &watchedConn{clock: w.hub.clock}
+		conn.read.Store(w.hub.clock.monotonic())
+		g.conn.Store(conn)
+		time.Sleep(defaultDeadAfter)
+		g.watch(defaultDeadAfter)
+		if life.Err() != nil {
+			t.Fatal("ended too early")
+		}
+		time.Sleep(tickInterval)
+		g.watch(defaultDeadAfter)
+		if life.Err() == nil || !strings.Contains(context.Cause(life).Error(), "silent") {
+			t.Errorf("cause is %v, want silence", context.Cause(life))
+		}
+	})
+}
+
+func TestUsersReleaseOnce(t *testing.T) {
+	var u users
+	for range 2 {
+		if !u.enter() {
+			t.Fatal("cannot enter")
+		}
+	}
+	if u.close() {
+		t.Fatal("nobody is in, with two in")
+	}
+	got := []bool{u.leave(), u.leave()}
+	if !slices.Equal(got, []bool{false, true}) {
+		t.Errorf("last to leave: %v, want the second", got)
+	}
+	if u.enter() {
+		t.Error("entered after the hub was given up")
+	}
+}
+
+func TestClockTakesRedissTimeAndDropsSlowAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		if c.now() != 0 {
+			t.Error("knows Redis's time before asking")
+		}
+		ask := func(ahead, trip time.Duration) func(context.Context) (time.Time, error) {
+			return func(context.Context) (time.Time, error) {
+				time.Sleep(trip / 2)
+				answer := time.Now().Add(ahead)
+				time.Sleep(trip / 2)
+				return answer, nil
+			}
+		}
+		if err := c.measure(t.Context(), ask(time.Hour, 100*time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		want := time.Now().Add(time.Hour).UnixMilli()
+		if got := c.now(); got != want {
+			t.Errorf("now is %s, want %s", strconv.FormatInt(got, 10), strconv.FormatInt(want, 10))
+		}
+		if c.measure(t.Context(), ask(0, time.Second)) == nil {
+			t.Error("a slow answer was taken")
+		}
+		if c.measure(t.Context(), func(context.Context) (time.Time, error) { return time.Time{}, errors.New("NOPERM") }) == nil {
+			t.Error("a refusal was taken")
+		}
+		if got := c.now(); got != want+1000 {
+			t.Errorf("now is %d, want %d: the offset kept", got, want+1000)
+		}
+	})
+}
