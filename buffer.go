@@ -16,7 +16,7 @@ type message struct {
 	ms       int64  // the hub's low-water time when it was appended
 	at       int64  // receipt, Redis's clock, Unix milliseconds; never decreases with seq
 	received int64  // receipt, monotonic milliseconds; ages the message
-	anchor   uint32 // hash of the channel and its last payloads, this one included
+	anchor   uint32 // hash of the channel and its last payloads, this one included; 0: not all of them are known
 	cost     int64  // counted bytes; guarded by the buffer's mu
 	frames   atomic.Pointer[frame]
 }
@@ -107,16 +107,20 @@ type buffer struct {
 	down      mark   // while not live: where the last generation ended
 
 	hashes  [anchorWindow]uint64 // of the newest payloads, newest last
+	hashed  int                  // how many of them were received since the newest confirmation
 	evicted anchored             // the newest message below the floor
 
 	aging bool // somebody has been asked to call expire later
 }
 
+// anchored is where and when a message is, and what other nodes know it by.
 type anchored struct {
 	seq    uint64
 	ms     int64
 	anchor uint32
 }
+
+func (m *message) anchored() anchored { return anchored{m.seq, m.ms, m.anchor} }
 
 // anchorWindow payloads go into an anchor: one would make every "ping" of a
 // channel look alike on another node, four tell most places apart.
@@ -137,6 +141,7 @@ func (b *buffer) confirm(seq uint64, at int64) {
 		b.pushBreak(gapEntry{seq: seq, at: at, reason: gapDisconnected, after: b.down})
 	}
 	b.confirmed, b.live, b.liveFrom = true, true, seq
+	b.hashed = 0 // what was before may lack messages that another node has
 }
 
 func (b *buffer) pushBreak(g gapEntry) {
@@ -182,7 +187,9 @@ func (b *buffer) append(m *message, lim limits) (ok, due bool) {
 	}
 	copy(b.hashes[:], b.hashes[1:])
 	b.hashes[anchorWindow-1] = sum
-	m.anchor = anchorOf(b.channel, b.hashes)
+	if b.hashed++; b.hashed >= anchorWindow {
+		m.anchor = anchorOf(b.channel, b.hashes)
+	}
 	m.cost = messageCost + int64(len(m.payload))
 	b.entries.push(m)
 	b.count++
@@ -216,7 +223,7 @@ func (b *buffer) drop(reason gapReason) {
 	m := b.entries.pop()
 	b.bytes -= m.cost
 	b.floor = floor{m.seq, reason, m.at}
-	b.evicted = anchored{m.seq, m.ms, m.anchor}
+	b.evicted = m.anchored()
 	for b.breaks.len() > 0 && b.breaks.at(0).seq < m.seq {
 		b.breaks.pop()
 	}
@@ -291,13 +298,19 @@ func (b *buffer) firstAfter(c uint64) int {
 	return b.entries.search(func(m *message) bool { return m.seq > c })
 }
 
+// receivedSince returns the index in entries of the first message that was
+// received at or after ms, in Redis's clock.
+func (b *buffer) receivedSince(ms int64) int {
+	return b.entries.search(func(m *message) bool { return m.at >= ms })
+}
+
 // newestAt returns the newest message at or before seq c, kept or evicted.
 func (b *buffer) newestAt(c uint64) anchored {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if i := b.firstAfter(c); i > 0 {
 		m := b.entries.at(i - 1)
-		return anchored{m.seq, m.ms, m.anchor}
+		return m.anchored()
 	}
 	if b.evicted.seq <= c {
 		return b.evicted

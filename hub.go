@@ -52,6 +52,7 @@ type hub struct {
 	unnamed  atomic.Uint64 // event names left out
 
 	generation atomic.Pointer[generation] // the current one, for the watchdog
+	connected  atomic.Bool                // Redis has answered in it
 	stop       context.CancelFunc
 	running    sync.WaitGroup
 
@@ -83,6 +84,7 @@ type subscription struct {
 type registration struct {
 	token    any
 	settings *settings
+	log      *zap.Logger
 }
 
 // newHub makes a hub at rest; start connects it. It does no I/O.
@@ -106,11 +108,10 @@ func (h *hub) log() *zap.Logger { return h.logger.Load() }
 // that a smaller one takes effect once the old configuration has gone; of the
 // rest, the newest.
 func (h *hub) register(token any, s *settings, log *zap.Logger) {
-	h.logger.Store(log)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.registered = append(h.registered, registration{token, s})
-	h.settings.Store(h.inForceLocked())
+	h.registered = append(h.registered, registration{token, s, log})
+	h.inForceLocked()
 }
 
 // unregister takes token's settings out. The last ones stay in force for the
@@ -126,19 +127,21 @@ func (h *hub) unregister(token any) {
 	}
 	h.registered = kept
 	if len(kept) > 0 {
-		h.settings.Store(h.inForceLocked())
+		h.inForceLocked()
 	}
 }
 
-func (h *hub) inForceLocked() *settings {
-	s := *h.registered[len(h.registered)-1].settings
+func (h *hub) inForceLocked() {
+	newest := h.registered[len(h.registered)-1]
+	s := *newest.settings
 	for _, r := range h.registered {
 		s.limits.messages = max(s.limits.messages, r.settings.limits.messages)
 		s.limits.bytes = max(s.limits.bytes, r.settings.limits.bytes)
 		s.limits.maxAge = max(s.limits.maxAge, r.settings.limits.maxAge)
 		s.linger = max(s.linger, r.settings.linger)
 	}
-	return &s
+	h.settings.Store(&s)
+	h.logger.Store(newest.log)
 }
 
 // start connects in the background. Calls after the first do nothing.
@@ -339,6 +342,7 @@ func (h *hub) answered(sent int64) {
 // lost records that the connection generation is over: every channel is
 // incomplete until it is confirmed again.
 func (h *hub) lost() {
+	h.connected.Store(false)
 	m := mark{ms: h.lowWater.Load(), seq: h.next}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -25,17 +25,29 @@ type world struct {
 	gen    *generation
 	up     bool
 	redis  map[string]bool // subscriptions that Redis has
-	wire   []any           // *redis.Subscription, *redis.Message
+	wire   []any           // *redis.Subscription, arrival, pong
 	log    map[string][]string
 	sent   int
 	causes map[string]int // what may have lost something, by channel
-	trace  []string
+	places map[uint64]int // which publish took a seq
+
+	published []string // of several nodes, the first has the channel of each publish
+	trace     []string
 }
+
+// arrival is a message on the wire, and which publish it was.
+type arrival struct {
+	channel, payload string
+	n                int
+}
+
+// pong answers a PING that was sent at a monotonic time.
+type pong int64
 
 func newWorld(t *testing.T, l limits) *world {
 	h := newHub("model", &settings{limits: l}, zap.NewNop())
 	h.clock.known.Store(true)
-	w := &world{t: t, hub: h, up: true, log: map[string][]string{}, causes: map[string]int{}}
+	w := &world{t: t, hub: h, up: true, log: map[string][]string{}, causes: map[string]int{}, places: map[uint64]int{}}
 	w.connect()
 	return w
 }
@@ -60,8 +72,12 @@ func (w *world) publish(channel string, pad int) {
 	payload := strconv.Itoa(w.sent) + strings.Repeat(" ", pad)
 	w.log[channel] = append(w.log[channel], payload)
 	w.note("publish %s %d", channel, w.sent)
-	if w.up && w.redis[channel] {
-		w.wire = append(w.wire, &redis.Message{Channel: channel, Payload: payload})
+	w.deliver(arrival{channel, payload, w.sent})
+}
+
+func (w *world) deliver(d arrival) {
+	if w.up && w.redis[d.channel] {
+		w.wire = append(w.wire, d)
 	}
 }
 
@@ -92,8 +108,14 @@ func (w *world) read(n int) {
 		reply := w.wire[0]
 		w.wire = w.wire[1:]
 		switch r := reply.(type) {
-		case *redis.Message:
-			w.hub.receive(r.Channel, r.Payload)
+		case arrival:
+			before := w.hub.next
+			w.hub.receive(r.channel, r.payload)
+			if w.hub.next != before {
+				w.places[w.hub.next] = r.n
+			}
+		case pong:
+			w.hub.answered(int64(r))
 		case *redis.Subscription:
 			if err := w.gen.confirmed(r); err != nil {
 				w.fail("confirming: %v", err)
@@ -291,16 +313,21 @@ func (w *world) compare(v *viewer, b *batch) {
 // once and in order, or inside a gap; no gap without a cause.
 // REDIS_SSE_HISTORIES sets how many.
 func TestRandomHistories(t *testing.T) {
-	n := 3000
-	if s := os.Getenv("REDIS_SSE_HISTORIES"); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for seed := range n {
+	for seed := range histories(t, 3000) {
 		synctest.Test(t, func(t *testing.T) { history(t, int64(seed)) })
 	}
+}
+
+func histories(t *testing.T, standard int) int {
+	s := os.Getenv("REDIS_SSE_HISTORIES")
+	if s == "" {
+		return standard
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func history(t *testing.T, seed int64) {

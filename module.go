@@ -275,7 +275,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	for _, channel := range h.channels {
 		if strings.ContainsAny(withoutPlaceholders(channel), "*?[") {
-			ctx.Logger().Warn("channel has glob characters and is taken literally: did you mean a pattern?", zap.String("channel", channel))
+			ctx.Logger().Warn("channel has glob characters and is taken literally: did you mean pattern?", zap.String("channel", channel))
 		}
 	}
 	app, err := ctx.App("redis_sse")

@@ -28,16 +28,31 @@ type start struct {
 	readable bool   // it had the form of an event id
 }
 
-// These bound what another node's cursor is taken for. Its ms may be ahead of
-// this node's clock by maxAhead (clocks of two nodes, both measured against
-// the same Redis); slack covers the error of those measurements; a message is
-// looked for within anchorReach of ms, because ms is the time of the last
-// answered PING, up to some ping intervals before the message.
+// These bound what another node's cursor is taken for, in milliseconds.
+//
+// Its ms may be ahead of this node's clock by maxAhead: both are measured
+// against the same Redis, but a clock may step. slack covers the error of the
+// two measurements (at most half of maxRoundTrip each).
+//
+// A message is looked for by its anchor among all that was received since
+// anchorReach before ms. A cursor carries no anchor once its newest message is
+// older than anchorAge, so what it means was published after that time, and a
+// buffer that vouches for all of it holds the message or has yet to receive
+// it. Without that, payloads that are all alike found the wrong place.
 const (
-	maxAhead    = 10_000 // ms
-	slack       = 1_000  // ms
-	anchorReach = 5_000  // ms
+	maxAhead    = 10_000
+	slack       = 1_000
+	anchorReach = 5_000
+	anchorAge   = anchorReach - slack
 )
+
+// anchorFor returns the anchor for a cursor of time ms.
+func (a anchored) anchorFor(ms int64) uint32 {
+	if a.ms < ms-anchorAge {
+		return 0
+	}
+	return a.anchor
+}
 
 // begin places the stream. now is Redis's clock in Unix milliseconds, 0 if it
 // is not known. The channels that are confirmed by now are complete from the
@@ -60,16 +75,17 @@ func (s *stream) begin(at start, now int64) {
 		s.since(at, now)
 	}
 	if at.resume {
-		s.newest = s.cursor.anchor // as the client has it
+		// As the client has it. How old its newest message was is not known,
+		// but that the anchor was still good at that ms.
+		s.newest = anchored{seq: s.cursor.seq, ms: s.cursor.ms - anchorAge, anchor: s.cursor.anchor}
 		return
 	}
-	newest := s.newestAt(s.cursor.seq)
-	s.newest = newest.anchor
+	s.newest = s.newestAt(s.cursor.seq)
 	if s.cursor.seq != head {
-		s.cursor.ms = newest.ms // the time at which that place was the head
+		s.cursor.ms = s.newest.ms // the time at which that place was the head
 	}
 	if s.cursor.ms != 0 {
-		s.cursor.anchor = s.newest
+		s.cursor.anchor = s.newest.anchorFor(s.cursor.ms)
 	}
 }
 
@@ -124,34 +140,46 @@ func (s *stream) resumeForeign(c cursor, ms int64) {
 	s.cursor.seq = s.before(ms - slack)
 }
 
-// findAnchor returns the place right after the one message near ms that has
-// the anchor, if there is exactly one and every buffer vouches from there.
-func (s *stream) findAnchor(anchor uint32, ms int64) (uint64, bool) {
+// findAnchor returns the place right after the one message since anchorReach
+// before ms that has the anchor, if there is exactly one and every buffer
+// vouches for all that time.
+func (s *stream) findAnchor(anchor uint32, ms int64) (place uint64, ok bool) {
 	if anchor == 0 {
 		return 0, false
 	}
-	var found []uint64
-	var floors uint64
 	for _, src := range s.sources {
-		b := src.buf
-		b.mu.Lock()
-		i := b.entries.search(func(m *message) bool { return m.at >= ms-anchorReach })
-		for ; i < b.entries.len() && b.entries.at(i).at <= ms+anchorReach; i++ {
-			if m := b.entries.at(i); m.anchor == anchor {
-				found = append(found, m.seq)
-			}
-		}
-		vouches := b.confirmed
-		floors = max(floors, b.floor.seq)
-		b.mu.Unlock()
-		if !vouches {
+		seq, n, vouches := src.buf.find(anchor, ms-anchorReach)
+		if !vouches || n > 1 || n == 1 && ok {
 			return 0, false
 		}
+		if n == 1 {
+			place, ok = seq, true
+		}
 	}
-	if len(found) != 1 || found[0] < floors {
-		return 0, false
+	return place, ok
+}
+
+// find counts the messages received since the time from that have the anchor,
+// and returns the seq of one. It does not vouch if it may lack one of that
+// time, or have one that cannot be compared.
+func (b *buffer) find(anchor uint32, from int64) (seq uint64, n int, vouches bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.confirmed || b.floor.at >= from {
+		return 0, 0, false
 	}
-	return found[0], true
+	if k := b.breaks.len(); k > 0 && b.breaks.at(k-1).at >= from {
+		return 0, 0, false
+	}
+	for i := b.receivedSince(from); i < b.entries.len(); i++ {
+		switch m := b.entries.at(i); m.anchor {
+		case 0:
+			return 0, 0, false
+		case anchor:
+			seq, n = m.seq, n+1
+		}
+	}
+	return seq, n, true
 }
 
 // before returns the last place before everything that was received at or
@@ -166,7 +194,7 @@ func (s *stream) before(ms int64) uint64 {
 		if b.confirmed && b.floor.at < ms {
 			place = max(place, b.floor.seq)
 		}
-		if i := b.entries.search(func(m *message) bool { return m.at >= ms }); i > 0 {
+		if i := b.receivedSince(ms); i > 0 {
 			place = max(place, b.entries.at(i-1).seq)
 		}
 		b.mu.Unlock()

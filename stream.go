@@ -40,10 +40,10 @@ type source struct {
 type stream struct {
 	progress *progress
 	sources  []*source
-	cursor   cursor // all up to here has been written to the client
-	newest   uint32 // anchor of the newest message at or before the cursor, 0: none
-	origin   cursor // the client's cursor of another epoch, for the gap's "after"
-	foreign  bool   // the stream began at a cursor that was not of this epoch
+	cursor   cursor   // all up to here has been written to the client
+	newest   anchored // the newest message at or before the cursor
+	origin   cursor   // the client's cursor of another epoch, for the gap's "after"
+	foreign  bool     // the stream began at a cursor that was not of this epoch
 }
 
 // item is one event to be written: a message, or a gap if msg is nil.
@@ -103,7 +103,7 @@ func (s *stream) wrote(b *batch) {
 		switch {
 		case it.msg != nil:
 			it.src.index++
-			s.newest = it.msg.anchor
+			s.newest = it.msg.anchored()
 		case it.floor != 0:
 			it.src.told, it.src.unknown = it.floor, false
 			it.src.reading, it.src.index = true, it.index
@@ -247,7 +247,7 @@ func (s *stream) assignIDs(b *batch) {
 		case it.msg == nil:
 			it.after.epoch = s.progress.epoch
 		default:
-			newest = it.msg.anchor
+			newest = it.msg.anchored()
 		}
 		if it.floor == 0 && (i+1 == len(b.items) || b.items[i+1].seq != it.seq) {
 			at = b.cursorAt(it, at, newest)
@@ -259,7 +259,7 @@ func (s *stream) assignIDs(b *batch) {
 	case b.more:
 		b.end = at
 	case b.live:
-		b.end.anchor = newest
+		b.end.anchor = newest.anchorFor(b.end.ms)
 	default: // nothing newer can be trusted than what the last id said
 		b.end.ms, b.end.anchor = at.ms, at.anchor
 	}
@@ -267,17 +267,17 @@ func (s *stream) assignIDs(b *batch) {
 
 // cursorAt returns the cursor after it. In a hole it carries no anchor and the
 // time of the cursor before.
-func (b *batch) cursorAt(it *item, before cursor, newest uint32) cursor {
+func (b *batch) cursorAt(it *item, before cursor, newest anchored) cursor {
 	c := cursor{ms: before.ms, seq: it.seq, epoch: b.end.epoch}
 	for _, h := range b.holes {
 		if h.from < it.seq && it.seq <= h.to {
 			return c
 		}
 	}
-	c.anchor = newest
 	if it.msg != nil {
 		c.ms = it.msg.ms
 	}
+	c.anchor = newest.anchorFor(c.ms)
 	return c
 }
 

@@ -319,9 +319,17 @@ func TestIDsPromiseNothingWhileAChannelIsUnconfirmed(t *testing.T) {
 	w := newWorld(t, roomy)
 	w.hub.lowWater.Store(1000)
 	s := w.opened(cursor{}, "a", "b")
-	w.publish("a", 0)
-	w.settle()
+	four := func() {
+		for range anchorWindow {
+			w.publish("a", 0)
+		}
+		w.settle()
+	}
+	four()
 	complete := read(s).end
+	if complete.anchor == 0 {
+		t.Fatalf("the complete cursor %s has no anchor", complete)
+	}
 	s.wrote(read(s))
 	w.down()
 	w.up = true
@@ -343,7 +351,7 @@ func TestIDsPromiseNothingWhileAChannelIsUnconfirmed(t *testing.T) {
 		t.Errorf("the cursor says time %d, want %d", b.end.ms, complete.ms)
 	}
 	s.wrote(b)
-	w.settle()
+	four()
 	if end := read(s).end; end.ms != 2000 || end.anchor == 0 {
 		t.Errorf("confirmed, the cursor is %s, want time 2000 and an anchor", end)
 	}

@@ -239,6 +239,7 @@ func (g *generation) answered(r *redis.Pong, down *outage) error {
 	g.hub.answered(c.sent)
 	if !g.live {
 		g.live, g.liveSince = true, time.Now()
+		g.hub.connected.Store(true)
 		down.ended(g.hub)
 	}
 	return nil
@@ -279,6 +280,9 @@ func (h *hub) measure(ctx context.Context) {
 		sleep(ctx, measureInterval)
 		if ctx.Err() != nil {
 			return
+		}
+		if !h.connected.Load() {
+			continue // the next generation measures as it connects
 		}
 		if s := h.settings.Load(); s.redis != of {
 			if client != nil {

@@ -1,0 +1,188 @@
+package redissse
+
+import (
+	"fmt"
+	"math/rand"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// mover is a client that goes from node to node with the last id it has.
+type mover struct {
+	nodes    []*world
+	channels []string
+	node     int
+	stream   *stream
+	wake     *waiter
+	last     cursor
+	owed     map[string]int  // every publish beyond it is received or gapped
+	gapped   map[string]bool // since then
+	exact    int             // how often another node's anchor was found
+	trace    *[]string
+}
+
+func (m *mover) note(format string, args ...any) {
+	*m.trace = append(*m.trace, fmt.Sprintf(format, args...))
+}
+
+func (m *mover) open(node int) {
+	m.node = node
+	w := m.nodes[node]
+	m.wake = newWaiter()
+	m.stream = w.hub.open(m.channels, m.wake)
+	if w.up {
+		w.settle()
+	}
+	m.stream.begin(start{resume: m.last != (cursor{}), cursor: m.last, readable: true}, w.hub.clock.now())
+	if m.stream.foreign && m.stream.cursor.anchor != 0 {
+		m.exact++
+	}
+	m.note("node %d: open %v with %s at %d", node, m.channels, m.last, m.stream.cursor.seq)
+	m.last = m.stream.cursor
+}
+
+func (m *mover) close() {
+	m.nodes[m.node].hub.close(m.stream, m.wake)
+	m.stream = nil
+}
+
+// look reads, and is cut after keep events.
+func (m *mover) look(t *testing.T, keep int) {
+	var b batch
+	m.stream.read(&b)
+	for i := range b.items {
+		if i == keep {
+			m.close()
+			return
+		}
+		m.take(t, &b.items[i])
+	}
+	m.stream.wrote(&b)
+	m.last = b.end
+	m.note("node %d: cursor %s", m.node, m.last)
+}
+
+func (m *mover) take(t *testing.T, it *item) {
+	t.Helper()
+	m.last = it.id
+	channel := it.src.buf.channel
+	if it.msg == nil {
+		m.note("node %d: gap %s %s id %s", m.node, channel, it.reason, it.id)
+		m.gapped[channel] = true
+		return
+	}
+	n := m.nodes[m.node].places[it.seq]
+	m.note("node %d: got %s #%d id %s", m.node, channel, n, it.id)
+	next := m.owed[channel] + 1
+	for ; next < n && m.nodes[0].published[next-1] != channel; next++ {
+	}
+	if next < n && !m.gapped[channel] {
+		t.Fatalf("SILENT LOSS of #%d on %s\n%s", next, channel, strings.Join(*m.trace, "\n"))
+	}
+	if n > m.owed[channel] {
+		m.owed[channel], m.gapped[channel] = n, false
+	}
+}
+
+func (m *mover) finish(t *testing.T) {
+	t.Helper()
+	if m.stream == nil {
+		m.open(m.node)
+	}
+	for m.stream != nil {
+		before := m.last
+		m.look(t, 1<<30)
+		if m.last == before {
+			break
+		}
+	}
+	for n, channel := range m.nodes[0].published {
+		for _, mine := range m.channels {
+			if channel == mine && n+1 > m.owed[channel] && !m.gapped[channel] {
+				t.Fatalf("SILENT LOSS of #%d on %s at the end\n%s", n+1, channel, strings.Join(*m.trace, "\n"))
+			}
+		}
+	}
+}
+
+// TestMovingBetweenNodesLosesNothingSilently plays two nodes on one Redis,
+// each with outages, delays and a clock error of its own, few different
+// payloads, and clients that go from one to the other cut at any event. What
+// comes twice is allowed there; what is missing without a gap is not.
+func TestMovingBetweenNodesLosesNothingSilently(t *testing.T) {
+	exact, moves := 0, 0
+	for seed := range histories(t, 3000) {
+		synctest.Test(t, func(t *testing.T) {
+			e, n := nodesHistory(t, int64(seed))
+			exact, moves = exact+e, moves+n
+		})
+	}
+	t.Logf("%d of %d moves resumed exactly", exact, moves)
+	if exact == 0 {
+		t.Error("no move resumed exactly: nothing was tested of it")
+	}
+}
+
+func nodesHistory(t *testing.T, seed int64) (exact, moves int) {
+	r := rand.New(rand.NewSource(seed))
+	trace := &[]string{fmt.Sprint("seed ", seed)}
+	nodes := []*world{newWorld(t, roomy), newWorld(t, limits{messages: 4 + r.Intn(20), bytes: 1 << 30})}
+	for _, w := range nodes {
+		w.hub.clock.offset.Add(int64(r.Intn(401) - 200)) // within half of maxRoundTrip
+	}
+	channels := []string{"a", "b"}[:1+r.Intn(2)]
+	m := &mover{nodes: nodes, channels: channels, owed: map[string]int{}, gapped: map[string]bool{}, trace: trace}
+	kinds, pace := 1+r.Intn(4), time.Duration(1+r.Intn(1000))*time.Millisecond
+	outages := r.Intn(10)
+	for range 200 {
+		time.Sleep(time.Duration(r.Int63n(int64(pace))))
+		w := nodes[r.Intn(2)]
+		switch x := r.Intn(20); {
+		case x < 8:
+			channel := channels[r.Intn(len(channels))]
+			nodes[0].published = append(nodes[0].published, channel)
+			n := len(nodes[0].published)
+			m.note("%d: publish %s #%d", time.Now().UnixMilli(), channel, n)
+			payload := fmt.Sprint(r.Intn(kinds))
+			for _, w := range nodes {
+				w.deliver(arrival{channel, payload, n})
+			}
+		case x < 11:
+			w.read(1 + r.Intn(10))
+		case x < 14:
+			if w.up {
+				w.wire = append(w.wire, pong(w.hub.clock.monotonic()))
+			}
+		case x < 16:
+			w.settle()
+		case x == 16 && r.Intn(10) < outages:
+			if w.up {
+				w.down()
+			} else {
+				w.up = true
+			}
+		case m.stream != nil:
+			m.look(t, r.Intn(6))
+		default: // away: it comes back to either
+			if m.last == (cursor{}) {
+				for _, channel := range channels {
+					m.owed[channel] = len(nodes[0].published)
+				}
+			}
+			m.open(r.Intn(2))
+			if m.stream.foreign {
+				moves++
+			}
+		}
+	}
+	for _, w := range nodes {
+		w.up = true
+		w.settle()
+	}
+	if m.last != (cursor{}) {
+		m.finish(t)
+	}
+	return m.exact, moves
+}
