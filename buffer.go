@@ -53,7 +53,8 @@ type mark struct {
 }
 
 // gapEntry stands in a buffer where an outage was: what Redis published
-// between after and the confirmation that took seq is not known. Outages with
+// between after and the confirmation that took seq is not known. (Or where a
+// message was that is too large for it.) Outages with
 // no message between them share an entry, so that entries never outnumber
 // messages by more than one.
 type gapEntry struct {
@@ -175,7 +176,7 @@ func (b *buffer) isLive() bool {
 }
 
 // append adds m, whose seq is higher than any before, and evicts what is over
-// the limits, m itself if need be. It reports false, and keeps nothing, while
+// the limits. A message that is over them by itself leaves a gap entry. It reports false, and keeps nothing, while
 // the subscription is unconfirmed. With due it asks the caller to see that
 // expire is called once m is over age.
 func (b *buffer) append(m *message, lim limits) (ok, due bool) {
@@ -191,6 +192,11 @@ func (b *buffer) append(m *message, lim limits) (ok, due bool) {
 		m.anchor = anchorOf(b.channel, b.hashes)
 	}
 	m.cost = messageCost + int64(len(m.payload))
+	if m.cost > lim.bytes {
+		// Evicting all the others would not make room for it.
+		b.pushBreak(gapEntry{seq: m.seq, at: m.at, reason: gapTooLarge, after: mark{m.ms, m.seq - 1}})
+		return true, false
+	}
 	b.entries.push(m)
 	b.count++
 	b.bytes += m.cost

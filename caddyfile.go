@@ -157,6 +157,12 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := h.resolve(); err != nil {
 		return d.WrapErr(err)
 	}
+	if strings.Contains(h.Redis, "{") {
+		return nil // placeholders are for the machine it runs on
+	}
+	if _, err := redisOptions(h.Redis); err != nil {
+		return d.WrapErr(err)
+	}
 	return nil
 }
 

@@ -3,7 +3,9 @@ package redissse
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +32,8 @@ type Hub struct {
 	PingInterval caddy.Duration `json:"ping_interval,omitempty"`
 
 	// How long Redis may send no byte at all before the connection is given
-	// up: at least twice ping_interval, at most 1m. Default: 9s
+	// up: at least twice ping_interval, at most 1m. Default: 9s, or twice
+	// ping_interval if that is more
 	DeadAfter caddy.Duration `json:"dead_after,omitempty"`
 
 	// The first wait before connecting again is at most this, later ones 2,
@@ -98,7 +101,7 @@ func (c *Hub) tuning() (*settings, error) {
 	var messages int64
 	err := errors.Join(
 		inRange("ping_interval", c.PingInterval, defaultPingInterval, 100*time.Millisecond, 10*time.Second, &s.pingInterval),
-		inRange("dead_after", c.DeadAfter, defaultDeadAfter, 2*ping, time.Minute, &s.deadAfter),
+		inRange("dead_after", c.DeadAfter, max(defaultDeadAfter, 2*ping), 2*ping, time.Minute, &s.deadAfter),
 		inRange("reconnect_min", c.ReconnectMin, defaultReconnectMin, 10*time.Millisecond, time.Minute, &s.reconnectMin),
 		inRange("reconnect_max", c.ReconnectMax, max(defaultReconnectMax, least), least, 10*time.Minute, &s.reconnectMax),
 		inRange("max_age", buffer.MaxAge, defaultMaxAge, time.Second, 365*24*time.Hour, &maxAge),
@@ -131,41 +134,45 @@ func inRange[V, T ~int64](key string, value V, standard, least, most T, to *T) e
 }
 
 // redisOptions reads a Redis URL, placeholders replaced. Its errors never
-// carry the password.
+// carry the password, wherever in the text it stands.
 func redisOptions(raw string) (*redis.Options, error) {
 	if raw == "" {
 		raw = defaultRedis
 	}
 	resolved, err := caddy.NewReplacer().ReplaceOrErr(raw, true, true)
 	if err != nil {
-		return nil, fmt.Errorf("redis %q: %w", withoutUserinfo(raw), err)
+		return nil, fmt.Errorf("redis %q: %w", withoutSecrets(raw), err) // names the placeholder
+	}
+	u, err := url.Parse(resolved)
+	// An unescaped / ? or # ends the host early: the rest of the password
+	// would be taken for a path, its beginning for the host to dial.
+	if err != nil || u.Fragment != "" || strings.Contains(u.Path+u.RawQuery, "@") || u.Opaque != "" {
+		return nil, fmt.Errorf("redis %q is not a redis://, rediss:// or unix:// URL: "+
+			"in a user or password, / ? # @ and %% must be percent-encoded", withoutSecrets(resolved))
 	}
 	o, err := redis.ParseURL(resolved)
+	if err != nil && u.RawQuery != "" {
+		err = fmt.Errorf("check its options %q", slices.Sorted(maps.Keys(u.Query()))) // not their values
+	}
 	if err != nil {
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err // url.Error repeats the whole URL, password and all
-		}
-		text := err.Error()
-		if u, perr := url.Parse(resolved); perr == nil && u.User != nil {
-			if password, ok := u.User.Password(); ok && password != "" {
-				text = strings.ReplaceAll(text, password, "xxxxx")
-			}
-		}
-		return nil, fmt.Errorf("redis %q is not a redis://, rediss:// or unix:// URL: %s", withoutUserinfo(resolved), text)
+		return nil, fmt.Errorf("redis %q is not a redis://, rediss:// or unix:// URL: %w", withoutSecrets(resolved), err)
 	}
 	return o, nil
 }
 
-// withoutUserinfo hides what may hold a password, also in what is no URL.
-func withoutUserinfo(s string) string {
+// withoutSecrets leaves of a URL, or of what is none, scheme, host and path.
+func withoutSecrets(s string) string {
 	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok {
-		scheme, rest = "", s
-	} else {
+	if ok {
 		scheme += "://"
+	} else {
+		scheme, rest = "", s
 	}
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		rest = "xxxxx" + rest[i:]
+		scheme, rest = scheme+"xxxxx@", rest[i+1:]
+	}
+	if i := strings.IndexAny(rest, "?#"); i >= 0 {
+		rest = rest[:i]
 	}
 	return scheme + rest
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 )
 
 // drain tells a configuration's streams that they have to end.
@@ -32,38 +33,56 @@ func (d *drain) begin() {
 // window returns over which time to end; only valid once begun is closed.
 func (d *drain) window() time.Duration { return d.over }
 
-// users counts the open streams of one handler, so that whoever is last, its
-// Cleanup or a stream, gives the hub up.
-type users struct {
-	mu     sync.Mutex
-	n      int
-	closed bool
+// tenancy is one handler's claim on its hub, held until both its Cleanup has
+// run and its last stream has ended.
+type tenancy struct {
+	log *zap.Logger
+
+	mu      sync.Mutex
+	lease   *lease
+	streams int
+	closed  bool
 }
 
-// enter counts one in. It reports false once the hub has been given up: a
-// request may reach a handler whose configuration has just gone.
-func (u *users) enter() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.closed && u.n == 0 {
-		return false
+// enter counts a stream in and returns the hub. A request may reach a handler
+// whose configuration has just gone and given the hub up: it takes the hub
+// again, since refusing would stop an EventSource for ever.
+func (t *tenancy) enter() (*hub, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed && t.streams == 0 {
+		again, err := claim(t.lease.key, t.lease.settings, t.log)
+		if err != nil {
+			return nil, err
+		}
+		t.lease = again
+		again.hub.start()
 	}
-	u.n++
-	return true
+	t.streams++
+	return t.lease.hub, nil
 }
 
-// leave counts one out and reports whether it was the last of a closed handler.
-func (u *users) leave() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.n--
-	return u.closed && u.n == 0
+// leave counts a stream out.
+func (t *tenancy) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.streams--
+	if !t.closed || t.streams > 0 {
+		return
+	}
+	if err := t.lease.release(); err != nil {
+		t.lease.hub.log().Error("releasing a hub failed", zap.String("hub", t.lease.key.name), zap.Error(err))
+	}
 }
 
-// close reports whether nobody is in.
-func (u *users) close() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.closed = true
-	return u.n == 0
+// close ends the configuration's own claim. It does not wait for streams: the
+// last one releases the hub.
+func (t *tenancy) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	if t.streams > 0 {
+		return nil
+	}
+	return t.lease.release()
 }

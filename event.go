@@ -179,13 +179,14 @@ func (f *format) appendCursor(dst []byte, c cursor) []byte {
 // gapReason says why a stream cannot vouch for a stretch of a channel.
 type gapReason string
 
-// The reasons a client may see; DESIGN.md and the README list them.
+// The reasons a client may see; docs/architecture/redis-pubsub.md explains them.
 const (
 	gapDisconnected gapReason = "redis_disconnected" // the Redis connection broke
 	gapEvicted      gapReason = "evicted"            // the buffer was full, by count or bytes
 	gapExpired      gapReason = "expired"            // the buffer's max_age passed
 	gapSlowClient   gapReason = "slow_client"        // the client was overtaken while reading
 	gapNotBuffered  gapReason = "not_buffered"       // the subscription began after the cursor
+	gapTooLarge     gapReason = "too_large"          // a message larger than the whole buffer may be
 	gapUnknownID    gapReason = "unknown_id"         // the cursor was unparseable, foreign or from the future
 )
 

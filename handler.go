@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 )
 
 // ServeHTTP answers GET and POST with a stream (POST for fetch clients and
@@ -72,11 +71,11 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	}
-	if !h.users.enter() {
-		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the configuration has gone"))
+	hub, err := h.tenancy.enter()
+	if err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
-	defer h.leave()
-	hub := h.lease.hub
+	defer h.tenancy.leave()
 	wake := newWaiter()
 	s := hub.open(channels, wake)
 	defer hub.close(s, wake)
@@ -93,16 +92,6 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	// to tell, and an error page would land in the stream.
 	_ = (&delivery{hub: hub, stream: s, format: &h.format, sink: out}).run(r.Context(), h, wake)
 	return nil
-}
-
-// leave ends a request's use of the hub, and the handler's if it was the last.
-func (h *Handler) leave() {
-	if !h.users.leave() {
-		return
-	}
-	if err := h.lease.release(); err != nil {
-		h.lease.hub.log().Error("releasing a hub failed", zap.String("hub", h.lease.key.name), zap.Error(err))
-	}
 }
 
 // awaitConfirmed waits until Redis has confirmed all channels, for timeout at

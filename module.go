@@ -235,8 +235,7 @@ type Handler struct {
 	openTimeout  time.Duration
 	stallTimeout time.Duration
 	drain        *drain
-	lease        *lease
-	users        *users
+	tenancy      *tenancy
 }
 
 // Drain says over which time streams end, each at a random moment of it, so
@@ -282,9 +281,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading the redis_sse app: %w", err)
 	}
-	if h.lease, err = app.(*App).acquire(h.Hub, h.Redis); err != nil {
+	lease, err := app.(*App).acquire(h.Hub, h.Redis)
+	if err != nil {
 		return err
 	}
+	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		// Exit waits for open requests before it cancels ctx: ending streams
 		// with the context would be too late.
@@ -319,7 +320,7 @@ func (h *Handler) resolve() error {
 	if h.Drain != nil {
 		window = *h.Drain
 	}
-	h.drain, h.users = newDrain(), new(users)
+	h.drain = newDrain()
 	return errors.Join(
 		inRange("heartbeat", h.Heartbeat, defaultHeartbeat, time.Millisecond, maxHeartbeat, &h.heartbeat),
 		inRange("retry", h.Retry, defaultRetry, time.Millisecond, 10*time.Minute, &h.retry),
@@ -333,13 +334,10 @@ func (h *Handler) resolve() error {
 // Cleanup gives the hub up, at once or when the last open stream ends. It
 // does not wait for them: a reload would wait as long as the longest stream.
 func (h *Handler) Cleanup() error {
-	if h.lease == nil {
+	if h.tenancy == nil {
 		return nil // not provisioned to the end
 	}
-	if !h.users.close() {
-		return nil // the last stream does it
-	}
-	return h.lease.release()
+	return h.tenancy.close()
 }
 
 // Interface guards

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -61,7 +62,7 @@ func checkChannel(channel string) error {
 // can be wrong: a cursor that means nothing is a gap, not an error, since an
 // error would stop an EventSource for ever.
 func (h *Handler) requestStart(r *http.Request) (start, error) {
-	query := r.URL.Query()
+	query, malformed := url.ParseQuery(r.URL.RawQuery)
 	for _, id := range []string{r.Header.Get("Last-Event-ID"), query.Get("last_event_id"), query.Get("lastEventId")} {
 		if id != "" {
 			c, ok := parseCursor(id)
@@ -70,6 +71,9 @@ func (h *Handler) requestStart(r *http.Request) (start, error) {
 	}
 	if !h.ClientFrom {
 		return h.from, nil
+	}
+	if malformed != nil {
+		return start{}, fmt.Errorf("reading the query: %w", malformed)
 	}
 	asked := 0
 	at := h.from
@@ -81,10 +85,10 @@ func (h *Handler) requestStart(r *http.Request) (start, error) {
 		if at, err = parseClientStart(key, query.Get(key)); err != nil {
 			return start{}, err
 		}
-		asked++
+		asked += len(query[key])
 	}
 	if asked > 1 {
-		return start{}, errors.New("from, last and since: only one of them can be asked for")
+		return start{}, errors.New("from, last and since: only one of them can be asked for, once")
 	}
 	return at, nil
 }
@@ -102,7 +106,7 @@ func parseClientStart(key, value string) (start, error) {
 			return start{mode: startSince, since: int64(seconds * 1000), strict: true}, nil
 		}
 		t, err := time.Parse(time.RFC3339, value)
-		if err != nil {
+		if err != nil || t.UnixMilli() < 0 {
 			return start{}, fmt.Errorf("since is %q, want Unix seconds or an RFC 3339 time", value)
 		}
 		return start{mode: startSince, since: t.UnixMilli(), strict: true}, nil
@@ -155,12 +159,14 @@ func parseFormat(event, gap, cursor string) (format, error) {
 	if f.gap == f.cursor {
 		return f, fmt.Errorf("gap_event and cursor_event are both %q", f.gap)
 	}
-	for key, name := range map[string]string{"gap_event": f.gap, "cursor_event": f.cursor} {
-		if !(&format{}).nameAllowed(name) || name == "message" {
-			return f, fmt.Errorf("%s is %q, want 1 to %d bytes without line ends, not open, error or message", key, name, maxEventName)
-		}
+	return f, errors.Join(checkEventName("gap_event", f.gap), checkEventName("cursor_event", f.cursor))
+}
+
+func checkEventName(key, name string) error {
+	if !(&format{}).nameAllowed(name) || name == "message" {
+		return fmt.Errorf("%s is %q, want 1 to %d bytes without line ends, not open, error or message", key, name, maxEventName)
 	}
-	return f, nil
+	return nil
 }
 
 var proxyHeader = regexp.MustCompile(`\{http\.reverse_proxy\.header\.([^}]+)\}`)

@@ -181,7 +181,7 @@ func (s *source) collectFloor(c uint64, b *batch) {
 	switch {
 	case s.unknown:
 		it.reason = gapUnknownID
-	case s.reading && it.reason != gapDisconnected:
+	case s.reading:
 		it.reason, it.missed = gapSlowClient, int64(oldest-s.index)
 	}
 	b.items = append(b.items, it)

@@ -161,6 +161,17 @@ func TestSlowClientIsToldHowManyItMissed(t *testing.T) {
 	}
 }
 
+// Making room for a message larger than the buffer would only lose the others.
+func TestMessageLargerThanTheBufferIsAGapAndEvictsNothing(t *testing.T) {
+	w := newWorld(t, limits{messages: 10, bytes: 4096})
+	s := w.opened(cursor{}, "a")
+	w.publish("a", 0)
+	w.publish("a", 5000)
+	w.publish("a", 0)
+	w.settle()
+	expect(t, s, "1", "gap:a:too_large", "3")
+}
+
 // In a hub in which nothing else happens, the head does not move between the
 // drop and the new subscription: only a seq of its own for the confirmation
 // tells that something may lie between.

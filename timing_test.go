@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+	"go.uber.org/zap"
 )
 
 // tape is a client's connection that keeps what was written and when. Once
@@ -101,7 +101,7 @@ func (w *world) handler(t *testing.T, h *Handler) *Handler {
 	if err := h.resolve(); err != nil {
 		t.Fatal(err)
 	}
-	h.lease = &lease{hub: w.hub}
+	h.tenancy = &tenancy{lease: &lease{hub: w.hub}, log: zap.NewNop()}
 	return h
 }
 
@@ -380,23 +380,45 @@ func TestWatchdogEndsASilentGeneration(t *testing.T) {
 	})
 }
 
-func TestUsersReleaseOnce(t *testing.T) {
-	var u users
-	for range 2 {
-		if !u.enter() {
-			t.Fatal("cannot enter")
+// The pool's hub must outlive the last stream, and a late request must get one
+// although the configuration has given its own up.
+func TestHubIsHeldUntilTheLastStreamEnds(t *testing.T) {
+	key := hubKey{name: "tenancy test", addr: "127.0.0.1:1"}
+	s, err := (&Hub{Redis: "redis://127.0.0.1:1"}).resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := claim(key, s, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := func(want int) {
+		t.Helper()
+		if n, _ := hubs.References(key); n != want {
+			t.Errorf("the pool counts %d, want %d", n, want)
 		}
 	}
-	if u.close() {
-		t.Fatal("nobody is in, with two in")
+	tenant := &tenancy{lease: l, log: zap.NewNop()}
+	first, err := tenant.enter()
+	if err != nil {
+		t.Fatal(err)
 	}
-	got := []bool{u.leave(), u.leave()}
-	if !slices.Equal(got, []bool{false, true}) {
-		t.Errorf("last to leave: %v, want the second", got)
+	if err := tenant.close(); err != nil {
+		t.Fatal(err)
 	}
-	if u.enter() {
-		t.Error("entered after the hub was given up")
+	if again, err := tenant.enter(); again != first || err != nil {
+		t.Errorf("another hub while a stream holds the first: %v", err)
 	}
+	tenant.leave()
+	held(1)
+	tenant.leave()
+	held(0)
+	if late, err := tenant.enter(); late == nil || err != nil {
+		t.Fatalf("late request: %v", err)
+	}
+	held(1)
+	tenant.leave()
+	held(0)
 }
 
 func TestClockTakesRedissTimeAndDropsSlowAnswers(t *testing.T) {

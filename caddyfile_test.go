@@ -1,0 +1,396 @@
+package redissse
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+// The golden files have the format of Caddy's own adapt tests: a Caddyfile, a
+// line of ten dashes, and the JSON it becomes or a part of the error.
+//
+//	UPDATE_GOLDEN=1 go test -run TestAdaptGolden .
+//
+// writes what adapt says now; read the diff.
+const (
+	adaptFiles     = "testdata/adapt/*.caddyfiletest"
+	adaptSeparator = "----------\n"
+)
+
+func adapt(input string) (config []byte, err error) {
+	config, _, err = caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), nil)
+	return config, err
+}
+
+// adaptGolden calls use with each golden file.
+func adaptGolden(t *testing.T, use func(t *testing.T, file, input, want string)) {
+	files, err := filepath.Glob(adaptFiles)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files %s: %v", adaptFiles, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, want, ok := strings.Cut(string(text), adaptSeparator)
+			if !ok {
+				t.Fatalf("%s has no line of ten dashes", file)
+			}
+			use(t, file, input, strings.TrimSpace(want))
+		})
+	}
+}
+
+func adaptFails(want string) bool { return !strings.HasPrefix(want, "{") }
+
+func TestAdaptGolden(t *testing.T) {
+	adaptGolden(t, func(t *testing.T, file, input, want string) {
+		config, err := adapt(input)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, config, "", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			got = pretty.String()
+		}
+		if os.Getenv("UPDATE_GOLDEN") != "" {
+			if err := os.WriteFile(file, []byte(input+adaptSeparator+got+"\n"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		switch {
+		case want == "":
+			t.Fatalf("%s expects nothing; adapt gives:\n%s", file, got)
+		case adaptFails(want) && err == nil:
+			t.Errorf("%s adapts, want the error:\n%s\ngot:\n%s", file, want, got)
+		case adaptFails(want) && !strings.Contains(got, want), !adaptFails(want) && got != want:
+			t.Errorf("%s: got\n%s\nwant\n%s", file, got, want)
+		}
+	})
+}
+
+func TestAdaptErrorsNameLineKeyAndValue(t *testing.T) {
+	inHandler := func(line string) (string, int) {
+		return ":8080 {\n\tredis_sse news {\n\t\t" + line + "\n\t}\n}\n", 3
+	}
+	inHub := func(line string) (string, int) {
+		return "{\n\tredis_sse {\n\t\t" + line + "\n\t}\n}\n", 3
+	}
+	inBuffer := func(line string) (string, int) {
+		return "{\n\tredis_sse {\n\t\tbuffer {\n\t\t\t" + line + "\n\t\t}\n\t}\n}\n", 4
+	}
+	type place = func(string) (string, int)
+	for _, test := range []struct {
+		where  string
+		within place
+		lines  []string
+	}{
+		// The error must carry every word of the line, but that last and since
+		// name themselves.
+		{"handler", inHandler, []string{
+			"heartbeat soon", "heartbeat -1s", "heartbeat 0", "heartbeat 0s", "heartbeat 15", `heartbeat ""`,
+			"retry soon", "retry -2s", "retry 0s",
+			"open_timeout soon", "open_timeout -2s", "open_timeout 0",
+			"stall_timeout soon", "stall_timeout -10s", "stall_timeout 0",
+			"drain soon", "drain 30s soon", "drain -1s", "drain 30s -1s",
+			"from yesterday", "from last", "from last 0", "from last -1", "from last many", "from last 10000001", "from last 1 2",
+			"from since", "from since 0s", "from since -1m", "from since noon", "from start live", "from live 1",
+			"event name", "event field", "event none channel", "event channel 1",
+			"gap_event open", "gap_event error", "gap_event message", "cursor_event open", "cursor_event error", "cursor_event message",
+			"gap_event " + strings.Repeat("g", 65), "cursor_event " + strings.Repeat("c", 65),
+			"gap_event cursor", "cursor_event gap",
+			"channel __redis_sse:probe",
+		}},
+		{"hub", inHub, []string{
+			"linger soon", "linger -1s",
+			"ping_interval soon", "ping_interval 0", "ping_interval -1s",
+			"dead_after soon", "dead_after 0",
+			"reconnect_min soon", "reconnect_min 0", "reconnect_max soon", "reconnect_max 0",
+			"redis 127.0.0.1", "redis http://127.0.0.1",
+		}},
+		{"buffer", inBuffer, []string{
+			"messages many", "messages 0", "messages -1", "messages 1.5", "messages 10000001",
+			"max_age soon", "max_age 0", "max_age -1s",
+			"channel_size much", "channel_size 0", "channel_size -1", "channel_size 1XiB", "channel_size 99999999999999999999",
+		}},
+	} {
+		for _, line := range test.lines {
+			t.Run(test.where+": "+line, func(t *testing.T) {
+				input, number := test.within(line)
+				config, err := adapt(input)
+				if err == nil {
+					t.Fatalf("it adapts: %s", config)
+				}
+				for word := range strings.FieldsSeq(strings.TrimPrefix(line, "from ")) {
+					word = strings.Trim(word, `"`)
+					if !strings.Contains(err.Error(), word) {
+						t.Errorf("the error does not name %q: %v", word, err)
+					}
+				}
+				adaptLine(t, err, number)
+			})
+		}
+	}
+}
+
+// adaptLine wants an error at the line, or at the end of the block it is in:
+// what is checked as a whole can be told no earlier.
+func adaptLine(t *testing.T, err error, number int) {
+	t.Helper()
+	var file string
+	var line int
+	i := strings.LastIndex(err.Error(), "at Caddyfile:")
+	if i < 0 {
+		t.Fatalf("the error has no line: %v", err)
+	}
+	if _, scanErr := fmt.Sscanf(err.Error()[i:], "at %9s:%d", &file, &line); scanErr != nil {
+		t.Fatalf("the error has no line: %v", err)
+	}
+	if line < number || line > number+3 {
+		t.Errorf("the error is at line %d, want %d: %v", line, number, err)
+	}
+}
+
+func TestAdaptValuesOutOfRange(t *testing.T) {
+	for _, test := range []struct{ input, key, value string }{
+		{"heartbeat 60s", "heartbeat", "1m0s"},
+		{"heartbeat 1h", "heartbeat", "1h0m0s"},
+		{"heartbeat 1us", "heartbeat", "1µs"},
+		{"retry 1us", "retry", "1µs"},
+		{"retry 601s", "retry", "10m1s"},
+		{"open_timeout 61s", "open_timeout", "1m1s"},
+		{"stall_timeout 99ms", "stall_timeout", "99ms"},
+		{"stall_timeout 601s", "stall_timeout", "10m1s"},
+		{"drain 3601s", "drain", "1h0m1s"},
+		{"drain 1s 3601s", "drain", "1h0m1s"},
+		{"hub: ping_interval 99ms", "ping_interval", "99ms"},
+		{"hub: ping_interval 11s", "ping_interval", "11s"},
+		{"hub: dead_after 1999ms", "dead_after", "1.999s"},
+		{"hub: dead_after 61s", "dead_after", "1m1s"},
+		{"hub: reconnect_min 9ms", "reconnect_min", "9ms"},
+		{"hub: reconnect_min 61s", "reconnect_min", "1m1s"},
+		{"hub: reconnect_max 999ms", "reconnect_max", "999ms"},
+		{"hub: reconnect_max 601s", "reconnect_max", "10m1s"},
+		{"hub: buffer {\nmax_age 999ms\n}", "max_age", "999ms"},
+		{"hub: buffer {\nmax_age 8761h\n}", "max_age", "8761h0m0s"},
+		{"hub: buffer {\nchannel_size 4095\n}", "channel_size", "4095"},
+		{"hub: buffer {\nchannel_size 1025GiB\n}", "channel_size", "1100585369600"},
+	} {
+		t.Run(strings.ReplaceAll(test.input, "\n", " "), func(t *testing.T) {
+			input := ":8080 {\n\tredis_sse news {\n" + test.input + "\n}\n}\n"
+			if option, ok := strings.CutPrefix(test.input, "hub: "); ok {
+				input = "{\n\tredis_sse queue {\n" + option + "\n}\n}\n"
+			}
+			_, err := adapt(input)
+			if err == nil {
+				t.Fatal("it adapts")
+			}
+			for _, part := range []string{test.key + " is " + test.value + ",", "at Caddyfile:"} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("the error does not say %q: %v", part, err)
+				}
+			}
+		})
+	}
+}
+
+// Limits are inclusive, and a Caddyfile can say every value that JSON can.
+func TestAdaptValuesAtTheLimits(t *testing.T) {
+	for _, option := range []string{
+		"heartbeat 1ms", "heartbeat 59999ms", "retry 1ms", "retry 10m", "open_timeout 1ms", "open_timeout 1m",
+		"stall_timeout 100ms", "stall_timeout 10m", "drain 0", "drain 0 0", "drain 1h 1h", "from last 10000000",
+		"channel /slash @at *star", "channel {http.request.uri.path.1}", "event field a b", "gap_event " + strings.Repeat("g", 64),
+		"hub: linger 0", "hub: linger 1d", "hub: ping_interval 100ms", "hub: ping_interval 4s", "hub: dead_after 2s", "hub: dead_after 1m",
+		"hub: reconnect_min 10ms", "hub: reconnect_min 1m", "hub: reconnect_max 1s", "hub: reconnect_max 10m",
+		"hub: buffer {\nmessages 1\nmax_age 1s\nchannel_size 4KiB\n}", "hub: buffer {\nmessages 10000000\nmax_age 365d\nchannel_size 1TiB\n}",
+		"hub: buffer", "hub: redis unix:///run/redis.sock", "hub: redis rediss://user:secret@redis.example:6380/3",
+	} {
+		t.Run(strings.ReplaceAll(option, "\n", " "), func(t *testing.T) {
+			input := ":8080 {\n\tredis_sse news {\n" + option + "\n}\n}\n"
+			if hub, ok := strings.CutPrefix(option, "hub: "); ok {
+				input = "{\n\tredis_sse {\n" + hub + "\n}\n}\n:8080 {\n\tredis_sse news\n}\n"
+			}
+			config, err := adapt(input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			adaptValidate(t, config)
+		})
+	}
+}
+
+// adaptQuiet is the rest of a configuration for tests: no admin endpoint, no
+// log, no certificate.
+const adaptQuiet = `"admin":{"disabled":true},"logging":{"logs":{"default":{"writer":{"output":"discard"}}}}`
+
+// adaptLoad turns JSON, as "adapt" or somebody writes it, into what Validate takes.
+func adaptLoad(t *testing.T, config []byte) *caddy.Config {
+	t.Helper()
+	quiet := new(caddy.Config)
+	if err := caddy.StrictUnmarshalJSON([]byte("{"+adaptQuiet+"}"), quiet); err != nil {
+		t.Fatal(err)
+	}
+	loaded := new(caddy.Config)
+	if err := caddy.StrictUnmarshalJSON(config, loaded); err != nil {
+		t.Fatal(err)
+	}
+	loaded.Admin, loaded.Logging = quiet.Admin, quiet.Logging
+	return loaded
+}
+
+// adaptValidate is "caddy validate".
+func adaptValidate(t *testing.T, config []byte) {
+	t.Helper()
+	if err := caddy.Validate(adaptLoad(t, config)); err != nil {
+		t.Errorf("it adapts, but does not provision: %v\n%s", err, config)
+	}
+}
+
+// adaptDead is a Redis that is down: nothing listens on port 1 of loopback.
+const adaptDead = "redis://127.0.0.1:1/0"
+
+func TestWhatAdaptsAlsoProvisions(t *testing.T) {
+	for _, name := range []string{"ANALYTICS_REDIS_URL", "REDIS_URL"} {
+		t.Setenv(name, adaptDead)
+	}
+	adaptGolden(t, func(t *testing.T, _, input, want string) {
+		if adaptFails(want) {
+			t.Skip("does not adapt")
+		}
+		config, err := adapt(input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		adaptValidate(t, config)
+	})
+}
+
+// What a handler says about itself can be checked as it is adapted.
+func TestWhatDoesNotProvisionDoesNotAdapt(t *testing.T) {
+	for name, option := range map[string]string{
+		"Redis URL of another scheme": "redis http://127.0.0.1:6379",
+		"Redis URL without a scheme":  "redis 127.0.0.1:6379",
+		"bad database":                "redis redis://127.0.0.1:6379/zero",
+		"channel over 1 KiB":          "channel " + strings.Repeat("c", maxChannel+1),
+		"empty channel":               `channel ""`,
+		"reserved channel":            "channel __redis_sse:probe:1",
+		"hub and redis":               "hub default\nredis " + adaptDead,
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, err := adapt(":8080 {\nredis_sse news {\n" + option + "\n}\n}\n")
+			if err != nil {
+				return
+			}
+			if err := caddy.Validate(adaptLoad(t, config)); err != nil {
+				t.Errorf("it adapts, and provisioning fails: %v", err)
+			} else {
+				t.Errorf("it provisions: %s", config)
+			}
+		})
+	}
+}
+
+// validateServer is a configuration with one handler and the app, both JSON.
+func validateServer(handler, app string) []byte {
+	return []byte(`{"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"automatic_https":{"disable":true},
+		"routes":[{"handle":[` + handler + `]}]}}},"redis_sse":` + app + `}}`)
+}
+
+func TestJSONErrors(t *testing.T) {
+	key := hubKey{name: "json errors", network: "tcp", addr: "127.0.0.1:1"}
+	app := func(options string) string {
+		return `{"hubs":{"json errors":{"redis":"` + adaptDead + `"` + options + `}}}`
+	}
+	handler := func(options string) string {
+		return `{"handler":"redis_sse","hub":"json errors"` + options + `}`
+	}
+	const news = `,"channels":["news"]`
+	good := handler(news)
+	for _, test := range []struct {
+		name, handler, app string
+		want               []string
+	}{
+		{"no error", good, app(""), nil},
+		{"no channels", handler(""), app(""), []string{"no channel"}},
+		{"empty channel list", handler(`,"channels":[]`), app(""), []string{"no channel"}},
+		{"empty channel", handler(`,"channels":["news",""]`), app(""), []string{"channel is empty"}},
+		{"reserved channel", handler(`,"channels":["__redis_sse:x"]`), app(""), []string{"__redis_sse:x", "reserved"}},
+		{"unknown field of the handler", handler(news + `,"chanels":["x"]`), app(""), []string{"unknown field", "chanels"}},
+		{"unknown field of a hub", good, app(`,"lingering":1`), []string{"unknown field", "lingering"}},
+		{"unknown field of the buffer", good, app(`,"buffer":{"size":1}`), []string{"unknown field", "size"}},
+		{"unknown field of the app", good, `{"hub":{}}`, []string{"unknown field", "hub"}},
+		{"hub not defined", `{"handler":"redis_sse","hub":"nowhere"` + news + `}`, app(""), []string{`hub "nowhere" is not defined`}},
+		{"hub and redis", handler(news + `,"redis":"` + adaptDead + `"`), app(""), []string{"json errors", "redis", "both"}},
+		{"hub without a name", good, `{"hubs":{"":{}}}`, []string{"hub without a name"}},
+		{"from", handler(news + `,"from":"then"`), app(""), []string{"from", "then"}},
+		{"event", handler(news + `,"event":"name"`), app(""), []string{"event", "name"}},
+		{"gap_event", handler(news + `,"gap_event":"a\nb"`), app(""), []string{"gap_event", `a\nb`}},
+		{"gap_event that is the cursor event", handler(news + `,"gap_event":"x","cursor_event":"x"`), app(""), []string{"gap_event", "cursor_event", `"x"`}},
+		{"negative heartbeat", handler(news + `,"heartbeat":-1`), app(""), []string{"heartbeat is -1ns"}},
+		{"heartbeat of a minute", handler(news + `,"heartbeat":"60s"`), app(""), []string{"heartbeat is 1m0s"}},
+		{"negative retry", handler(news + `,"retry":"-1s"`), app(""), []string{"retry is -1s"}},
+		{"negative open_timeout", handler(news + `,"open_timeout":"-1s"`), app(""), []string{"open_timeout is -1s"}},
+		{"negative stall_timeout", handler(news + `,"stall_timeout":"-1s"`), app(""), []string{"stall_timeout is -1s"}},
+		{"negative drain", handler(news + `,"drain":{"reload":"-1s"}`), app(""), []string{"drain", "-1s"}},
+		{"negative drain on exit", handler(news + `,"drain":{"exit":"-1s"}`), app(""), []string{"drain", "-1s"}},
+		{"several at once", handler(news + `,"retry":"-1s","heartbeat":"-2s"`), app(""), []string{"retry is -1s", "heartbeat is -2s"}},
+		{"negative ping_interval", good, app(`,"ping_interval":"-1s"`), []string{`hub "json errors"`, "ping_interval is -1s"}},
+		{"negative dead_after", good, app(`,"dead_after":"-1s"`), []string{`hub "json errors"`, "dead_after is -1s"}},
+		{"dead_after follows a long ping_interval", good, app(`,"ping_interval":"5s"`), nil},
+		{"dead_after of two long pings", good, app(`,"ping_interval":"5s","dead_after":"10s"`), nil},
+		{"dead_after below two long pings", good, app(`,"ping_interval":"5s","dead_after":"9s"`), []string{"dead_after is 9s, want 10s"}},
+		{"negative reconnect_min", good, app(`,"reconnect_min":"-1s"`), []string{"reconnect_min is -1s"}},
+		{"negative reconnect_max", good, app(`,"reconnect_max":"-1s"`), []string{"reconnect_max is -1s"}},
+		{"negative messages", good, app(`,"buffer":{"messages":-1}`), []string{"messages is -1"}},
+		{"negative max_age", good, app(`,"buffer":{"max_age":"-1s"}`), []string{"max_age is -1s"}},
+		{"negative channel_size", good, app(`,"buffer":{"channel_size":-1}`), []string{"channel_size is -1"}},
+		{"negative linger is none", good, app(`,"linger":-1`), nil},
+		{"null hub", `{"handler":"redis_sse"` + news + `}`, `{"hubs":{"default":null}}`, nil},
+		{"no app", `{"handler":"redis_sse"` + news + `}`, `{}`, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := caddy.Validate(adaptLoad(t, validateServer(test.handler, test.app)))
+			if (err == nil) != (test.want == nil) {
+				t.Fatalf("error = %v, want one with %q", err, test.want)
+			}
+			for _, part := range test.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("the error does not say %q: %v", part, err)
+				}
+			}
+			if n, ok := hubs.References(key); ok {
+				t.Errorf("the hub is still held %d times", n)
+			}
+		})
+	}
+}
+
+func TestHubDefaults(t *testing.T) {
+	got, err := new(Hub).resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := got.redis.Addr
+	got.redis = nil
+	want := settings{nil, limits{10000, 4 << 20, 900_000}, 5 * time.Minute, time.Second, 9 * time.Second, time.Second, 10 * time.Second}
+	if *got != want || addr != "127.0.0.1:6379" {
+		t.Errorf("got %+v at %s, want %+v", *got, addr, want)
+	}
+	if got, err := (&Hub{Linger: -1}).resolve(); err != nil || got.linger != 0 {
+		t.Errorf("a negative linger: %v, want none at all", err)
+	}
+}

@@ -1,0 +1,233 @@
+package redissse
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+)
+
+// gateway is Caddy with this module in the process of the test. There is one configuration in a process, so tests that use it
+// cannot be parallel.
+type gateway struct {
+	t      *testing.T
+	addr   string
+	site   string
+	client *http.Client // follows HTTP/1.1 only, unless the test changes it
+}
+
+// gatewayWait bounds every wait for the gateway. A test that waits that long fails.
+const gatewayWait = 20 * time.Second
+
+// quickHub are options of a hub that notices and recovers quickly, for tests with outages.
+const quickHub = `
+		ping_interval 500ms
+		dead_after 2s
+		reconnect_min 100ms
+		reconnect_max 500ms
+`
+
+// startGateway runs Caddy with a hub "default" at redis, hub options (lines of the global option redis_sse) and routes
+// (directives of its one site). It stops when the test ends; streams should have "drain 0s 0s" to end with it.
+func startGateway(t *testing.T, redis, hub, routes string) *gateway {
+	t.Helper()
+	g := newGateway(t)
+	g.load(redis, hub, routes)
+	return g
+}
+
+func newGateway(t *testing.T) *gateway {
+	t.Helper()
+	addr := freeGatewayAddr(t)
+	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 100}
+	g := &gateway{t: t, addr: addr, site: "http://" + addr, client: &http.Client{Transport: transport}}
+	gatewayLogs.reset()
+	t.Cleanup(func() {
+		g.stop()
+		g.client.CloseIdleConnections()
+		if t.Failed() {
+			t.Logf("log of the gateway:\n%s", gatewayLogs.text())
+		}
+	})
+	return g
+}
+
+// load puts a configuration in place of the one before, if there is one.
+func (g *gateway) load(redis, hub, routes string) {
+	g.t.Helper()
+	if err := g.tryLoad(redis, hub, routes); err != nil {
+		g.t.Fatalf("loading a configuration: %v", err)
+	}
+}
+
+func (g *gateway) tryLoad(redis, hub, routes string) error {
+	text := fmt.Sprintf(`{
+	admin off
+	persist_config off
+	auto_https disable_redirects
+	skip_install_trust
+	default_bind 127.0.0.1
+	log {
+		output gateway_test
+	}
+	redis_sse {
+		redis %s
+		%s
+	}
+}
+%s {
+	%s
+}
+`, redis, hub, g.site, routes)
+	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
+	config, _, err := adapter.Adapt([]byte(text), nil)
+	if err != nil {
+		return fmt.Errorf("adapting:\n%s%w", text, err)
+	}
+	return caddy.Load(config, true)
+}
+
+// in is the same gateway for a subtest.
+func (g *gateway) in(t *testing.T) *gateway {
+	sub := *g
+	sub.t = t
+	return &sub
+}
+
+// stop ends Caddy. Calls after the first do nothing.
+func (g *gateway) stop() {
+	g.t.Helper()
+	if err := caddy.Stop(); err != nil {
+		g.t.Errorf("stopping caddy: %v", err)
+	}
+}
+
+// URL is the gateway's URL of a path, with its query.
+func (g *gateway) URL(path string) string { return g.site + path }
+
+// open opens a stream, without taking an event.
+func (g *gateway) open(path string, opts ...ssetest.Option) *ssetest.Stream {
+	g.t.Helper()
+	return ssetest.Open(g.t, g.client, g.URL(path), opts...)
+}
+
+// opened opens a stream and takes its first event, the cursor.
+func (g *gateway) opened(path string, opts ...ssetest.Option) *ssetest.Stream {
+	g.t.Helper()
+	s := g.open(path, opts...)
+	s.SkipCursor()
+	return s
+}
+
+// hub is the hub called default.
+func (g *gateway) hub() *hub {
+	g.t.Helper()
+	var found *hub
+	hubs.Range(func(key, value any) bool {
+		if key.(hubKey).name == defaultHub {
+			found = value.(*hub)
+		}
+		return found == nil
+	})
+	if found == nil {
+		g.t.Fatal("there is no hub")
+	}
+	return found
+}
+
+// waitLog returns when the gateway has logged text.
+func (g *gateway) waitLog(text string) {
+	g.t.Helper()
+	g.wait(fmt.Sprintf("%q in the log", text), func() bool { return strings.Contains(gatewayLogs.text(), text) })
+}
+
+// wait polls what cannot wake the test, until it is true.
+func (g *gateway) wait(what string, done func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(gatewayWait); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			g.t.Fatalf("waiting for %s: not after %v", what, gatewayWait)
+		}
+	}
+}
+
+// freeGatewayAddr returns an address nobody listens on. Caddy itself would share a port with another process. The ports are
+// outside the ephemeral range and that of redistest.
+func freeGatewayAddr(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(9000)))
+		if err != nil {
+			continue
+		}
+		_ = ln.Close()
+		return ln.Addr().String()
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// gatewayLogs is what the gateway of the running test has logged. Loggers outlive configurations, so it is one for all.
+var gatewayLogs gatewayLog
+
+type gatewayLog struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *gatewayLog) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf.Reset()
+}
+
+func (l *gatewayLog) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *gatewayLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *gatewayLog) Close() error { return nil }
+
+// gatewayLogWriter is the Caddy module that opens gatewayLogs.
+type gatewayLogWriter struct{}
+
+func init() { caddy.RegisterModule(gatewayLogWriter{}) }
+
+func (gatewayLogWriter) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.logging.writers.gateway_test", New: func() caddy.Module { return new(gatewayLogWriter) }}
+}
+
+func (gatewayLogWriter) String() string { return "gateway_test" }
+
+func (gatewayLogWriter) WriterKey() string { return "gateway_test" }
+
+func (gatewayLogWriter) OpenWriter() (io.WriteCloser, error) { return &gatewayLogs, nil }
+
+func (gatewayLogWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+var _ caddy.WriterOpener = gatewayLogWriter{}

@@ -1,0 +1,398 @@
+package redissse
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+	"go.uber.org/zap"
+)
+
+// reqHandler is a resolved handler of the channels. It has no hub.
+func reqHandler(t *testing.T, h *Handler, channels ...string) *Handler {
+	t.Helper()
+	h.Channels = channels
+	if err := h.resolve(); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// reqCaddy gives a request what Caddy gives it, placeholders for one.
+func reqCaddy(r *http.Request, w http.ResponseWriter) *http.Request {
+	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, nil)
+}
+
+func reqGet(target string) *http.Request {
+	return reqCaddy(httptest.NewRequest(http.MethodGet, target, nil), httptest.NewRecorder())
+}
+
+var reqIDs = []cursor{{ms: 1, seq: 1, epoch: 1, anchor: 1}, {ms: 2, seq: 2, epoch: 2, anchor: 2}, {ms: 3, seq: 3, epoch: 3, anchor: 3}}
+
+func TestRequestCursor(t *testing.T) {
+	header, snake, camel := reqIDs[0].String(), reqIDs[1].String(), reqIDs[2].String()
+	for _, test := range []struct {
+		name, header, query string
+		want                cursor
+		readable            bool
+	}{
+		{"header", header, "", reqIDs[0], true},
+		{"last_event_id", "", "last_event_id=" + snake, reqIDs[1], true},
+		{"lastEventId", "", "lastEventId=" + camel, reqIDs[2], true},
+		{"header before all", header, "lastEventId=" + camel + "&last_event_id=" + snake, reqIDs[0], true},
+		{"last_event_id before lastEventId", "", "lastEventId=" + camel + "&last_event_id=" + snake, reqIDs[1], true},
+		{"empty ones do not count", "", "last_event_id=&lastEventId=" + camel, reqIDs[2], true},
+		{"before what client_from allows", header, "from=start", reqIDs[0], true},
+		{"before what it refuses", header, "from=nonsense&last=-1", reqIDs[0], true},
+		{"malformed header", "1-2-3", "", cursor{}, false},
+		{"malformed header before a good query", "x", "last_event_id=" + snake, cursor{}, false},
+		{"malformed query", "", "last_event_id=%00", cursor{}, false},
+		{"5,000 bytes", strings.Repeat("1", 5000), "", cursor{}, false},
+		{"5,000 bytes of query", "", "lastEventId=" + strings.Repeat("1-", 2500), cursor{}, false},
+	} {
+		for _, allowed := range []bool{true, false} {
+			t.Run(test.name, func(t *testing.T) {
+				r := reqGet("/?" + test.query)
+				if test.header != "" {
+					r.Header.Set("Last-Event-ID", test.header)
+				}
+				got, err := reqHandler(t, &Handler{ClientFrom: allowed}, "news").requestStart(r)
+				if err != nil {
+					t.Fatalf("a cursor is an error: %v", err)
+				}
+				if !got.resume || got.readable != test.readable || got.cursor != test.want {
+					t.Errorf("got %+v, want to resume at %v, readable: %v", got, test.want, test.readable)
+				}
+			})
+		}
+	}
+}
+
+func TestRequestStart(t *testing.T) {
+	at := time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli()
+	for _, test := range []struct {
+		query string
+		want  start
+	}{
+		{"", start{mode: startLast, n: 7}},
+		{"other=1", start{mode: startLast, n: 7}},
+		{"from=live", start{}},
+		{"from=start", start{mode: startAll}},
+		{"last=1", start{mode: startLast, n: 1}},
+		{"last=10000000", start{mode: startLast, n: 10_000_000}},
+		{"since=1704164645", start{mode: startSince, since: at, strict: true}},
+		{"since=1704164645.250", start{mode: startSince, since: at + 250, strict: true}},
+		{"since=0", start{mode: startSince, strict: true}},
+		{"since=2024-01-02T03:04:05Z", start{mode: startSince, since: at, strict: true}},
+		{"since=2024-01-02T05:04:05%2B02:00", start{mode: startSince, since: at, strict: true}},
+		{"since=2024-01-02T03:04:05.25Z", start{mode: startSince, since: at + 250, strict: true}},
+	} {
+		t.Run(test.query, func(t *testing.T) {
+			got, err := reqHandler(t, &Handler{From: "last 7", ClientFrom: true}, "news").requestStart(reqGet("/?" + test.query))
+			if err != nil || got != test.want {
+				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestRequestStartRefused(t *testing.T) {
+	allowed := reqHandler(t, &Handler{ClientFrom: true}, "news")
+	configured := reqHandler(t, &Handler{From: "last 7"}, "news")
+	for _, test := range []struct{ key, value string }{
+		{"from", ""}, {"from", "yesterday"}, {"from", "Start"}, {"from", "last 5"}, {"from", "start "}, {"from", "a\r\nb"},
+		{"last", ""}, {"last", "0"}, {"last", "-1"}, {"last", "many"}, {"last", "1.5"}, {"last", " 1"}, {"last", "10000001"},
+		{"last", "99999999999999999999"},
+		{"since", ""}, {"since", "noon"}, {"since", "-1"}, {"since", "NaN"}, {"since", "Inf"}, {"since", "1e12"}, {"since", "10m"},
+		{"since", "2024-01-02"}, {"since", "2024-13-02T03:04:05Z"}, {"since", "2024-01-02 03:04:05Z"},
+	} {
+		t.Run(test.key+"="+test.value, func(t *testing.T) {
+			target := "/?" + url.Values{test.key: {test.value}}.Encode()
+			_, err := allowed.requestStart(reqGet(target))
+			if err == nil {
+				t.Fatal("it is accepted")
+			}
+			quoted := strings.NewReplacer("\r", `\r`, "\n", `\n`).Replace(test.value)
+			if want := test.key + ` is "` + quoted + `"`; !strings.Contains(err.Error(), want) {
+				t.Errorf("the error does not say %s: %v", want, err)
+			}
+			got, err := configured.requestStart(reqGet(target))
+			if want := (start{mode: startLast, n: 7}); err != nil || got != want {
+				t.Errorf("without client_from: %+v, %v, want %+v", got, err, want)
+			}
+		})
+	}
+	for _, query := range []string{"from=start&last=5", "from=live&since=0", "last=5&since=0", "from=start&last=5&since=0"} {
+		t.Run(query, func(t *testing.T) {
+			if got, err := allowed.requestStart(reqGet("/?" + query)); err == nil || !strings.Contains(err.Error(), "only one") {
+				t.Errorf("got %+v, %v, want an error that says only one", got, err)
+			}
+		})
+	}
+}
+
+func TestRequestChannels(t *testing.T) {
+	const header = "{http.request.header.X-Room}"
+	long := strings.Repeat("c", 1024)
+	for _, test := range []struct {
+		name, query, room string
+		configured, want  []string
+		refused           string // what the error has to name
+	}{
+		{name: "constant", configured: []string{"news"}, want: []string{"news"}},
+		{name: "in the order given", configured: []string{"b", "a"}, want: []string{"b", "a"}},
+		{name: "each once", configured: []string{"a", "b", "a"}, want: []string{"a", "b"}},
+		{name: "each once after replacement", room: "a", configured: []string{"a", header, "b"}, want: []string{"a", "b"}},
+		{name: "placeholder", query: "room=7", configured: []string{"room:{http.request.uri.query.room}"}, want: []string{"room:7"}},
+		{name: "two placeholders", query: "room=7", room: "x", configured: []string{header + ":{http.request.uri.query.room}"}, want: []string{"x:7"}},
+		{name: "a placeholder as value stays text", room: "{http.request.method}", configured: []string{header}, want: []string{"{http.request.method}"}},
+		{name: "glob characters", room: "j?b:[ab]*", configured: []string{"*", "a?", header}, want: []string{"*", "a?", "j?b:[ab]*"}},
+		{name: "spaces and line ends", query: "room=a%20b%0Ac", configured: []string{"{http.request.uri.query.room}"}, want: []string{"a b\nc"}},
+		{name: "begins like a matcher", configured: []string{"/a", "@b"}, want: []string{"/a", "@b"}},
+		{name: "1 KiB", room: long, configured: []string{header}, want: []string{long}},
+		{name: "reserved words elsewhere", room: "a__redis_sse:b", configured: []string{header}, want: []string{"a__redis_sse:b"}},
+
+		{name: "empty header", configured: []string{"room:" + header}, refused: header},
+		{name: "empty query", query: "room=", configured: []string{"{http.request.uri.query.room}"}, refused: "{http.request.uri.query.room}"},
+		{name: "missing query", configured: []string{"{http.request.uri.query.room}"}, refused: "{http.request.uri.query.room}"},
+		{name: "missing path part", configured: []string{"{http.request.uri.path.9}"}, refused: "{http.request.uri.path.9}"},
+		{name: "unknown placeholder", configured: []string{"job:{no.such.placeholder}"}, refused: "{no.such.placeholder}"},
+		{name: "second of two empty", query: "room=7", configured: []string{"{http.request.uri.query.room}:" + header}, refused: header},
+		{name: "one channel of several", configured: []string{"news", header}, refused: header},
+		{name: "no user", configured: []string{"events:{http.auth.user.id}"}, refused: "{http.auth.user.id}"},
+		{name: "reserved", room: "__redis_sse:probe:1", configured: []string{header}, refused: "__redis_sse:probe:1"},
+		{name: "reserved in parts", room: "_sse:x", configured: []string{"__redis" + header}, refused: "__redis_sse:x"},
+		{name: "over 1 KiB", room: long + "c", configured: []string{header}, refused: "1025 bytes"},
+		{name: "over 1 KiB in parts", room: long, configured: []string{"c" + header}, refused: "1025 bytes"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := reqGet("/stream?" + test.query)
+			r.Header.Set("X-Room", test.room)
+			got, err := reqHandler(t, new(Handler), test.configured...).requestChannels(r)
+			if test.refused == "" {
+				if err != nil || !slices.Equal(got, test.want) {
+					t.Errorf("got %.99q, %v, want %.99q", got, err, test.want)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), test.refused) || len(err.Error()) > 300 {
+				t.Errorf("got %.99q, %v, want a short error that names %s", got, err, test.refused)
+			}
+		})
+	}
+}
+
+// The reverse proxy stores its response's headers under their canonical names.
+func TestRequestChannelsFromProxyHeader(t *testing.T) {
+	for _, configured := range []string{
+		"{http.reverse_proxy.header.x-sse-channel}", "{http.reverse_proxy.header.X-Sse-Channel}", "{http.reverse_proxy.header.X-SSE-CHANNEL}",
+	} {
+		t.Run(configured, func(t *testing.T) {
+			r := reqGet("/")
+			r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.reverse_proxy.header.X-Sse-Channel", "job:1")
+			got, err := reqHandler(t, new(Handler), "a:"+configured).requestChannels(r)
+			if err != nil || !slices.Equal(got, []string{"a:job:1"}) {
+				t.Errorf("got %q, %v, want a:job:1", got, err)
+			}
+		})
+	}
+}
+
+func TestMethodsThatOpenNoStream(t *testing.T) {
+	h := reqHandler(t, new(Handler), "room:{http.request.header.X-Room}") // 400, would it stream
+	serve := func(method string, body io.Reader) (*httptest.ResponseRecorder, bool, error) {
+		w := httptest.NewRecorder()
+		passed := false
+		next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			passed = true
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		})
+		err := h.ServeHTTP(w, reqCaddy(httptest.NewRequest(method, "/", body), w), next)
+		return w, passed, err
+	}
+	w, passed, err := serve(http.MethodHead, nil)
+	if err != nil || passed || w.Code != http.StatusOK || w.Body.Len() != 0 {
+		t.Errorf("HEAD: status %d, body %q, passed on: %v, %v", w.Code, w.Body, passed, err)
+	}
+	reqStreamHeaders(t, w.Header())
+	if w, passed, err := serve(http.MethodOptions, nil); err != nil || !passed || w.Code != http.StatusNoContent || len(w.Header()) > 0 {
+		t.Errorf("OPTIONS: status %d, header %v, passed on: %v, %v", w.Code, w.Header(), passed, err)
+	}
+	for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodConnect, http.MethodTrace, "get", "PROPFIND"} {
+		t.Run(method, func(t *testing.T) {
+			w, passed, err := serve(method, nil)
+			if reqStatus(err) != http.StatusMethodNotAllowed || passed || !strings.Contains(err.Error(), method) {
+				t.Errorf("passed on: %v, %v, want a 405 that names the method", passed, err)
+			}
+			if allow := w.Header().Get("Allow"); allow != "GET, HEAD, POST" {
+				t.Errorf("Allow = %q", allow)
+			}
+		})
+	}
+	for name, test := range map[string]struct {
+		body io.Reader
+		want int
+	}{
+		"GET without a channel":          {nil, http.StatusBadRequest},
+		"POST of 1 MiB, no channel":      {strings.NewReader(strings.Repeat("x", 1<<20)), http.StatusBadRequest},
+		"POST over 1 MiB":                {strings.NewReader(strings.Repeat("x", 1<<20+1)), http.StatusRequestEntityTooLarge},
+		"POST whose body cannot be read": {io.MultiReader(strings.NewReader("x"), reqBroken{}), http.StatusBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			method, _, _ := strings.Cut(name, " ")
+			w, passed, err := serve(method, test.body)
+			if reqStatus(err) != test.want || passed {
+				t.Errorf("passed on: %v, %v, want %d", passed, err, test.want)
+			}
+			if got := w.Header().Get("Content-Type"); got != "" {
+				t.Errorf("an error page would have Content-Type %q", got)
+			}
+		})
+	}
+}
+
+type reqBroken struct{}
+
+func (reqBroken) Read([]byte) (int, error) { return 0, errors.New("the client hung up") }
+
+func reqStatus(err error) int {
+	if e, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+		return e.StatusCode
+	}
+	return 0
+}
+
+func reqStreamHeaders(t *testing.T, header http.Header) {
+	t.Helper()
+	for key, want := range map[string]string{
+		"Content-Type": "text/event-stream", "Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no",
+	} {
+		if got := header.Get(key); got != want {
+			t.Errorf("%s = %q, want %q", key, got, want)
+		}
+	}
+}
+
+// A stream opens whatever the client calls its cursor and whether or not
+// Redis is there; what is asked for in words may be refused.
+func TestServeWithoutRedis(t *testing.T) {
+	h := reqHandler(t, &Handler{ClientFrom: true, OpenTimeout: caddy.Duration(time.Millisecond)}, "news")
+	settings, err := (&Hub{Redis: "redis://127.0.0.1:1"}).resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.tenancy = &tenancy{lease: &lease{hub: newHub("resting", settings, zap.NewNop()), settings: settings}, log: zap.NewNop()}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := h.ServeHTTP(w, reqCaddy(r, w), caddyhttp.HandlerFunc(nil)); err != nil {
+			http.Error(w, err.Error(), reqStatus(err))
+		}
+	}))
+	t.Cleanup(server.Close)
+
+	for name, options := range map[string][]ssetest.Option{
+		"no cursor":        nil,
+		"good cursor":      {ssetest.WithLastEventID(reqIDs[0].String())},
+		"malformed cursor": {ssetest.WithLastEventID("17")},
+		"5,000 bytes":      {ssetest.WithLastEventID(strings.Repeat("9", 5000))},
+		"POST":             {ssetest.WithMethod(http.MethodPost), ssetest.WithBody(strings.NewReader("{}"))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := ssetest.Open(t, server.Client(), server.URL, options...)
+			defer s.Close()
+			first := s.SkipCursor()
+			if _, ok := parseCursor(first.ID); !ok {
+				t.Errorf("the first event's id is %q", first.ID)
+			}
+			if s.Retry() != defaultRetry {
+				t.Errorf("retry = %v, want %v", s.Retry(), defaultRetry)
+			}
+			reqStreamHeaders(t, s.Header())
+		})
+	}
+	for _, query := range []string{"from=then", "last=-1", "since=noon", "from=start&last=1"} {
+		if response := ssetest.Do(t, server.Client(), server.URL+"/?"+query); response.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: status = %s, want 400", query, response.Status)
+		}
+	}
+}
+
+func TestRedisURLErrorsKeepThePassword(t *testing.T) {
+	for name, text := range map[string]string{
+		"another scheme":             "http://user:hunter2@127.0.0.1",
+		"no scheme":                  "user:hunter2@127.0.0.1:6379",
+		"no scheme, no user":         ":hunter2@127.0.0.1:6379",
+		"database is a word":         "redis://user:hunter2@127.0.0.1/zero",
+		"path of several parts":      "redis://user:hunter2@127.0.0.1/0/1",
+		"unknown option":             "redis://user:hunter2@127.0.0.1/?nonsense=1",
+		"bad option":                 "redis://user:hunter2@127.0.0.1/?dial_timeout=soon",
+		"bad port":                   "redis://user:hunter2@127.0.0.1:port",
+		"bad escape in the host":     "redis://user:hunter2@%zz",
+		"bad escape in the password": "redis://user:hunter2%zz@127.0.0.1",
+		"only a bad escape":          "redis://user:%hu@127.0.0.1",
+		"space":                      "redis://user:hunter2 @127.0.0.1",
+		"control character":          "redis://user:hunter2\n@127.0.0.1",
+		"two at signs":               "redis://user:x@hunter2@127.0.0.1/zero",
+		"slash in the password":      "redis://:hunter2/x@127.0.0.1",
+		"hash in the password":       "redis://:hunter2#x@127.0.0.1",
+		"question mark":              "redis://:hunter2?x@127.0.0.1",
+		"at sign and slash":          "redis://:x@y/hunter2@127.0.0.1",
+		"one slash":                  "redis:/user:hunter2@127.0.0.1",
+		"three slashes":              "redis:///user:hunter2@127.0.0.1",
+		"unix without a path":        "unix://user:hunter2@",
+		"password as an option":      "redis://127.0.0.1/?password=hunter2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := redisOptions(text)
+			if err == nil {
+				t.Fatalf("%q is accepted", text)
+			}
+			for _, secret := range []string{"hunter2", "%hu"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("the error for %q tells the password: %v", text, err)
+				}
+			}
+		})
+	}
+}
+
+func TestRedisURLPlaceholders(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("REQ_REDIS_HOST", "redis.example:6380")
+	t.Setenv("REQ_REDIS_EMPTY", "")
+	t.Setenv("REQ_REDIS_BAD", "http://user:hunter2@127.0.0.1")
+
+	o, err := redisOptions("redis://app:{file." + file + "}@{env.REQ_REDIS_HOST}/2")
+	if err != nil || o.Addr != "redis.example:6380" || o.Username != "app" || o.Password != "hunter2" {
+		t.Errorf("options = %+v, %v", o, err)
+	}
+	for text, want := range map[string]string{
+		"{env.REQ_REDIS_UNSET}":                                  "env.REQ_REDIS_UNSET",
+		"{env.REQ_REDIS_EMPTY}":                                  "env.REQ_REDIS_EMPTY",
+		"redis://app:hunter2@{env.REQ_REDIS_UNSET}":              "env.REQ_REDIS_UNSET",
+		"redis://app:{env.REQ_REDIS_UNSET}@127.0.0.1":            "env.REQ_REDIS_UNSET",
+		"redis://app:hunter2@127.0.0.1/{file." + file + ".none}": file + ".none",
+		"{env.REQ_REDIS_BAD}":                                    "http",
+	} {
+		t.Run(text, func(t *testing.T) {
+			_, err := redisOptions(text)
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("error = %v, want one that names %s and not the password", err, want)
+			}
+		})
+	}
+}

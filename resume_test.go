@@ -1,0 +1,483 @@
+package redissse
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+)
+
+// resumeRoutes serve /events/<channel>/<channel>.. by name, without and with client_from.
+const resumeRoutes = `
+	redis_sse /one/* {http.request.uri.path.1} {
+		open_timeout 300ms
+		drain 0s 0s
+	}
+	redis_sse /two/* {http.request.uri.path.1} {http.request.uri.path.2} {
+		open_timeout 300ms
+		drain 0s 0s
+	}
+	redis_sse /from/* {http.request.uri.path.1} {http.request.uri.path.2} {
+		client_from
+		drain 0s 0s
+	}
+	redis_sse /since/* {http.request.uri.path.1} {
+		from since 1h
+		drain 0s 0s
+	}
+	redis_sse /start/* {http.request.uri.path.1} {
+		from start
+		drain 0s 0s
+	}
+	redis_sse /last2/* {http.request.uri.path.1} {
+		from last 2
+		drain 0s 0s
+	}
+	redis_sse /query {http.request.uri.query.c} {
+		drain 0s 0s
+	}
+`
+
+func resumeGateway(t *testing.T, hub string) (*redistest.Server, *gateway) {
+	t.Helper()
+	server := redistest.Start(t)
+	return server, startGateway(t, server.URL(), quickHub+hub, resumeRoutes)
+}
+
+// resumePublish publishes n messages <prefix>1.. to channel, each of which somebody must receive.
+func resumePublish(t *testing.T, server *redistest.Server, channel, prefix string, n int) []string {
+	t.Helper()
+	var sent []string
+	for i := range n {
+		payload := prefix + strconv.Itoa(i+1)
+		if receivers := server.Publish(channel, payload); receivers != 1 {
+			t.Fatalf("%d receivers of %q in %q, want 1", receivers, payload, channel)
+		}
+		sent = append(sent, payload)
+	}
+	return sent
+}
+
+// resumeGap takes the next event but cursors, which must be a gap.
+func resumeGap(t *testing.T, s *ssetest.Stream) (ssetest.Event, gap) {
+	t.Helper()
+	e := s.NextAfterCursors()
+	if e.Type != "gap" {
+		t.Fatalf("got %+q, want a gap", e)
+	}
+	g, err := decodeGap(e.Data)
+	if err != nil {
+		t.Fatalf("the data of a gap is %q: %v", e.Data, err)
+	}
+	return e, *g
+}
+
+func decodeGap(data string) (*gap, error) {
+	g := new(gap)
+	decoder := json.NewDecoder(strings.NewReader(data))
+	decoder.DisallowUnknownFields()
+	return g, decoder.Decode(g)
+}
+
+// resumeMustGap takes the next event but cursors, which must be a gap of channel for one of the reasons.
+func resumeMustGap(t *testing.T, s *ssetest.Stream, channel string, reasons ...gapReason) gap {
+	t.Helper()
+	_, g := resumeGap(t, s)
+	if g.Channel != channel || !slices.Contains(reasons, g.Reason) {
+		t.Fatalf("got gap %+v, want one of %q for one of %q", g, channel, reasons)
+	}
+	return g
+}
+
+// resumeMessages takes as many messages as wanted, and nothing else but cursors.
+func resumeMessages(t *testing.T, s *ssetest.Stream, want ...string) {
+	t.Helper()
+	if got := s.Messages(len(want)); !slices.Equal(got, want) {
+		t.Fatalf("got messages %q, want %q", got, want)
+	}
+}
+
+// resumeNothingElse shows that nothing was left in the stream: the next event is a new message.
+func resumeNothingElse(t *testing.T, server *redistest.Server, s *ssetest.Stream, channel string) {
+	t.Helper()
+	server.Publish(channel, "and now live")
+	resumeMessages(t, s, "and now live")
+}
+
+func TestResumeByHeaderOrQueryIsExact(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	first := g.opened("/one/jobs")
+	all := resumePublish(t, server, "jobs", "before ", 5)
+	resumeMessages(t, first, all...)
+	id := first.LastEventID()
+	first.Close()
+	missed := resumePublish(t, server, "jobs", "missed ", 5)
+
+	for name, test := range map[string]struct{ header, query string }{
+		"header":          {header: id},
+		"last_event_id":   {query: "?last_event_id=" + url.QueryEscape(id)},
+		"lastEventId":     {query: "?lastEventId=" + url.QueryEscape(id)},
+		"the header wins": {header: id, query: "?last_event_id=garbage"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := g.in(t).opened("/one/jobs"+test.query, ssetest.WithLastEventID(test.header))
+			resumeMessages(t, s, missed...)
+			more := resumePublish(t, server, "jobs", name, 2)
+			resumeMessages(t, s, more...)
+			missed = append(missed, more...)
+		})
+	}
+}
+
+func TestResumeOfAStreamWithoutAMessageIsExact(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	s := g.open("/one/jobs")
+	cursor := s.SkipCursor()
+	s.Close()
+	missed := resumePublish(t, server, "jobs", "m", 3)
+	again := g.opened("/one/jobs", ssetest.WithLastEventID(cursor.ID))
+	resumeMessages(t, again, missed...)
+
+	// And one whose id is the cursor of the resumed stream, which repeats the one it came with.
+	third := g.open("/one/jobs", ssetest.WithLastEventID(cursor.ID))
+	repeated := third.SkipCursor()
+	third.Close()
+	resumeMessages(t, g.opened("/one/jobs", ssetest.WithLastEventID(repeated.ID)), missed...)
+}
+
+func TestResumeAtEveryEventOfAHistory(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	s := g.open("/two/a/b")
+	history := []ssetest.Event{s.SkipCursor()}
+	take := func(n int) {
+		for range n {
+			history = append(history, s.NextAfterCursors())
+		}
+	}
+	round := func(prefix string) {
+		for i := range 8 {
+			server.Publish([]string{"a", "b", "b", "a"}[i%4], prefix+strconv.Itoa(i))
+		}
+		take(8)
+	}
+	round("x")
+	server.KillPubSub()
+	take(2) // a gap for each channel
+	for _, e := range history[len(history)-2:] {
+		if e.Type != "gap" {
+			t.Fatalf("after the outage came %+q, want a gap", e)
+		}
+	}
+	round("y")
+	s.Close()
+
+	for i, at := range history {
+		again := g.opened("/two/a/b", ssetest.WithLastEventID(at.ID))
+		for _, want := range history[i+1:] {
+			if got := again.NextAfterCursors(); got != want {
+				t.Fatalf("resumed at event %d %+q: got %+q, want %+q", i, at, got, want)
+			}
+		}
+		resumeNothingElse(t, server, again, "a")
+		again.Close()
+		// The live message belongs to the history of the next turns.
+		history = append(history, ssetest.Event{ID: again.LastEventID(), Type: "message", Data: "and now live"})
+	}
+}
+
+func TestResumeWithAnotherSetOfChannelsJudgesEachByItself(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	s := g.opened("/two/a/b")
+	resumePublish(t, server, "a", "a", 2)
+	resumePublish(t, server, "b", "b", 2)
+	s.Messages(4)
+	id := s.LastEventID()
+	s.Close()
+	missed := resumePublish(t, server, "a", "missed ", 2)
+	again := g.opened("/two/a/c", ssetest.WithLastEventID(id))
+	resumeMustGap(t, again, "c", gapNotBuffered)
+	resumeMessages(t, again, missed...)
+	resumeNothingElse(t, server, again, "c")
+}
+
+func TestResumeOfAChannelDroppedMeanwhileIsAGap(t *testing.T) {
+	server, g := resumeGateway(t, "linger 0s")
+	s := g.opened("/one/quiet")
+	id := s.LastEventID()
+	s.Close()
+	server.WaitNumSub("quiet", 0)
+	if n := server.Publish("quiet", "unheard"); n != 0 {
+		t.Fatalf("%d receivers of a channel that was dropped", n)
+	}
+	again := g.opened("/one/quiet", ssetest.WithLastEventID(id))
+	resumeMustGap(t, again, "quiet", gapNotBuffered, gapExpired)
+	resumeNothingElse(t, server, again, "quiet")
+}
+
+func TestStreamOpenedInAnOutageGetsItsGapAtTheConfirmation(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	known := g.opened("/one/known")
+	resumeMessages(t, known, resumePublish(t, server, "known", "k", 1)...)
+	id := known.LastEventID()
+	server.Kill()
+	g.waitLog("no redis connection")
+
+	fresh := g.opened("/one/fresh") // 200 although nothing is confirmed
+	freshKnown := g.opened("/one/known")
+	resumed := g.opened("/one/known", ssetest.WithLastEventID(id))
+	server.Restart()
+	resumeMustGap(t, fresh, "fresh", gapNotBuffered)
+	resumeMustGap(t, freshKnown, "known", gapDisconnected)
+	resumeMustGap(t, resumed, "known", gapDisconnected)
+	resumeMustGap(t, known, "known", gapDisconnected)
+	resumeNothingElse(t, server, fresh, "fresh")
+	server.Publish("known", "again")
+	for _, s := range []*ssetest.Stream{known, freshKnown, resumed} {
+		resumeMessages(t, s, "again")
+	}
+}
+
+func TestOpenedMeansSubscribed(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	for i := range 200 {
+		channel := fmt.Sprintf("fresh%d", i)
+		s := g.open("/one/" + channel)
+		if n := server.Publish(channel, "at once"); n != 1 {
+			t.Fatalf("%d receivers right after the headers of %q, want 1", n, channel)
+		}
+		resumeMessages(t, s, "at once")
+		s.Close()
+	}
+}
+
+func TestAMeaninglessCursorIsAGapAndAllThatIsBuffered(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	s := g.opened("/one/jobs")
+	all := resumePublish(t, server, "jobs", "m", 3)
+	resumeMessages(t, s, all...)
+	real, ok := parseCursor(s.LastEventID())
+	if !ok {
+		t.Fatalf("the id %q is not one of ours", s.LastEventID())
+	}
+	with := func(change func(*cursor)) string {
+		c := real
+		change(&c)
+		return c.String()
+	}
+	for name, id := range map[string]string{
+		"text":                      "garbage",
+		"a number":                  "42",
+		"5,000 bytes":               strings.Repeat("9", 5000),
+		"5,000 dashes":              strings.Repeat("-", 5000),
+		"not canonical":             "0" + real.String(),
+		"upper case":                strings.ToUpper(with(func(c *cursor) { c.epoch = 0xabcdef })),
+		"a space inside":            strings.Replace(real.String(), "-", " -", 1),
+		"SQL":                       `' OR 1=1 --`,
+		"seq of the future":         with(func(c *cursor) { c.seq += 1 << 20 }),
+		"seq before the first":      with(func(c *cursor) { c.seq = 0 }),
+		"other epoch, no time":      with(func(c *cursor) { c.epoch++; c.ms = 0 }),
+		"other epoch, far ahead":    with(func(c *cursor) { c.epoch++; c.ms += 60_000 }),
+		"other epoch, largest time": with(func(c *cursor) { c.epoch++; c.ms = 1<<63 - 1 }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := g.in(t)
+			for _, s := range []*ssetest.Stream{
+				g.opened("/one/jobs", ssetest.WithLastEventID(id)), g.opened("/one/jobs?last_event_id=" + url.QueryEscape(id)),
+			} {
+				resumeMustGap(t, s, "jobs", gapUnknownID)
+				resumeMessages(t, s, all...)
+				s.Close()
+			}
+		})
+	}
+	for name, query := range map[string]string{"NUL": "%00", "invalid UTF-8": "%ff%fe", "line ends": "a%0d%0aid:%20b"} {
+		t.Run(name, func(t *testing.T) {
+			s := g.in(t).opened("/one/jobs?last_event_id=" + query)
+			resumeMustGap(t, s, "jobs", gapUnknownID)
+			resumeMessages(t, s, all...)
+		})
+	}
+	t.Run("other epoch, long ago", func(t *testing.T) {
+		s := g.in(t).opened("/one/jobs", ssetest.WithLastEventID(with(func(c *cursor) { c.epoch++; c.ms -= 3_600_000 })))
+		resumeMustGap(t, s, "jobs", gapNotBuffered)
+		resumeMessages(t, s, all...)
+	})
+	t.Run("other epoch, anchor known", func(t *testing.T) {
+		if real.ms == 0 || real.anchor == 0 {
+			t.Skipf("the cursor %v carries no anchor", real)
+		}
+		s := g.in(t).opened("/one/jobs", ssetest.WithLastEventID(with(func(c *cursor) { c.epoch++ })))
+		all = append(all, resumePublish(t, server, "jobs", "later", 1)...)
+		resumeMessages(t, s, "later1")
+	})
+}
+
+func TestWhereAStreamBegins(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	keep := g.opened("/two/a/b")
+	var all []string
+	for i := range 6 {
+		all = append(all, resumePublish(t, server, []string{"a", "b", "b"}[i%3], fmt.Sprintf("%d.", i), 1)...)
+	}
+	resumeMessages(t, keep, all...)
+	a := []string{all[0], all[3]}
+	b := []string{all[1], all[2], all[4], all[5]}
+	hour := strconv.FormatInt(time.Now().Add(-time.Hour).Unix(), 10)
+	ahead := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
+	for _, test := range []struct {
+		path string
+		gap  []string
+		want []string
+	}{
+		{path: "/one/a"},
+		{path: "/one/a?from=start"}, // not asked for in the configuration
+		{path: "/start/a", want: a},
+		{path: "/last2/b", want: b[2:]},
+		{path: "/last2/a", want: a},
+		{path: "/since/b", want: b},
+		{path: "/from/a/b"},
+		{path: "/from/a/b?from=live"},
+		{path: "/from/a/b?from=start", want: all},
+		{path: "/from/a/b?last=1", want: all[5:]},
+		{path: "/from/a/b?last=3", want: all[3:]}, // over both channels
+		{path: "/from/a/b?last=6", want: all},
+		{path: "/from/a/b?last=1000", want: all},
+		{path: "/from/a/b?since=" + hour, gap: []string{"a", "b"}, want: all},
+		{path: "/from/a/b?since=" + ahead},
+		{path: "/from/a/b?since=" + url.QueryEscape(time.Now().Add(-time.Hour).Format(time.RFC3339)), gap: []string{"a", "b"}, want: all},
+	} {
+		t.Run(test.path, func(t *testing.T) {
+			s := g.in(t).opened(test.path)
+			var gapped []string
+			for range test.gap {
+				_, gap := resumeGap(t, s)
+				gapped = append(gapped, gap.Channel)
+				if gap.Reason != gapNotBuffered {
+					t.Errorf("the reason is %q", gap.Reason)
+				}
+			}
+			slices.Sort(gapped)
+			if !slices.Equal(gapped, test.gap) {
+				t.Errorf("gaps for %q, want %q", gapped, test.gap)
+			}
+			resumeMessages(t, s, test.want...)
+			s.Close()
+		})
+	}
+	for _, query := range []string{"from=end", "from=", "last=0", "last=-1", "last=x", "last=1.5", "since=yesterday", "since=-1", "last=1&from=start"} {
+		response := ssetest.Do(t, g.client, g.URL("/from/a/b?"+query))
+		if response.StatusCode != 400 {
+			t.Errorf("?%s: status %d, want 400", query, response.StatusCode)
+		}
+	}
+}
+
+func TestResumeBehindAnEvictionIsAGap(t *testing.T) {
+	for name, buffer := range map[string]string{"count": "messages 5", "bytes": "channel_size 4KiB"} {
+		t.Run(name, func(t *testing.T) {
+			server, g := resumeGateway(t, "buffer {\n"+buffer+"\n}")
+			s := g.opened("/one/jobs")
+			id := s.LastEventID()
+			sent := resumePublish(t, server, "jobs", strings.Repeat("x", 300), 40)
+			for e := s.Next(); e.Data != sent[39]; e = s.Next() { // by then all have arrived, and gone
+			}
+			again := g.opened("/one/jobs", ssetest.WithLastEventID(id))
+			got := resumeMustGap(t, again, "jobs", gapEvicted)
+			if got.After == nil || *got.After != id {
+				t.Errorf("the gap is after %v, want the stream's cursor %q", got.After, id)
+			}
+			// Whatever is left is the end of what was sent.
+			first := again.Messages(1)[0]
+			at := slices.Index(sent, first)
+			if at < 1 || name == "count" && at != 35 {
+				t.Fatalf("the first message left is number %d of 40", at)
+			}
+			resumeMessages(t, again, sent[at+1:]...)
+			resumeNothingElse(t, server, again, "jobs")
+		})
+	}
+}
+
+func TestResumeBehindTheAgeLimitIsAGap(t *testing.T) {
+	server, g := resumeGateway(t, "buffer {\nmax_age 1s\n}")
+	s := g.opened("/one/jobs")
+	id := s.LastEventID()
+	resumeMessages(t, s, resumePublish(t, server, "jobs", "old ", 3)...)
+	end := s.LastEventID()
+	s.Close()
+	h := g.hub()
+	g.wait("the messages to expire", func() bool {
+		h.mu.Lock()
+		buf := h.channels["jobs"].buf
+		h.mu.Unlock()
+		buf.mu.Lock()
+		defer buf.mu.Unlock()
+		return buf.entries.len() == 0
+	})
+	again := g.opened("/one/jobs", ssetest.WithLastEventID(id))
+	resumeMustGap(t, again, "jobs", gapExpired)
+	resumeNothingElse(t, server, again, "jobs")
+
+	// Who has had all of them misses nothing.
+	whole := g.opened("/one/jobs", ssetest.WithLastEventID(end))
+	resumeMessages(t, whole, "and now live")
+}
+
+func TestPayloadsArriveAsABrowserReadsThem(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	s := g.opened("/one/bytes")
+	mebibyte := strings.Repeat("0123456789abcde\n", 1<<16)
+	for name, test := range map[string]struct{ payload, want string }{
+		"empty":             {"", ""},
+		"LF":                {"a\nb", "a\nb"},
+		"CR":                {"a\rb", "a\nb"},
+		"CRLF":              {"a\r\nb", "a\nb"},
+		"all line ends":     {"\r\n\n\r\r\n", "\n\n\n\n"},
+		"only LF":           {"\n", "\n"},
+		"only CR":           {"\r", "\n"},
+		"ends in CR":        {"a\r", "a\n"},
+		"NUL":               {"a\x00b", "a\x00b"},
+		"leading spaces":    {"  a", "  a"},
+		"trailing spaces":   {"a  \n b ", "a  \n b "},
+		"invalid UTF-8":     {"a\xff\xfeb", "a\uFFFD\uFFFDb"},
+		"BOM":               {"\uFEFFa", "\uFEFFa"},
+		"UTF-8":             {"é € 😀 \u2028", "é € 😀 \u2028"},
+		"fields":            {"event: gap\ndata: x\nid: 1\n\n: c", "event: gap\ndata: x\nid: 1\n\n: c"},
+		"JSON":              {`{"a": [1, 2]}`, `{"a": [1, 2]}`},
+		"1 MiB, many lines": {mebibyte, mebibyte},
+		"1 MiB, one line":   {strings.Repeat("x", 1<<20), strings.Repeat("x", 1<<20)},
+	} {
+		server.Publish("bytes", test.payload)
+		if e := s.NextAfterCursors(); e.Type != "message" || e.Data != test.want {
+			t.Errorf("%s: got type %q, data of %d bytes beginning %.100q, want %d bytes beginning %.100q",
+				name, e.Type, len(e.Data), e.Data, len(test.want), test.want)
+		}
+	}
+}
+
+func TestGlobCharactersInAChannelAreLiteral(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	for _, test := range []struct{ channel, matched string }{
+		{"*", "anything"}, {"news*", "newsroom"}, {"h?llo", "hello"}, {"[ab]", "a"}, {`x\*`, "x*"}, {"__keyevent@*", "__keyevent@0__:set"},
+	} {
+		s := g.opened("/query?c=" + url.QueryEscape(test.channel))
+		if n := server.Publish(test.matched, "stolen"); n != 0 {
+			t.Errorf("channel %q: %d receivers of %q", test.channel, n, test.matched)
+		}
+		if n := server.Publish(test.channel, "mine"); n != 1 {
+			t.Errorf("channel %q: %d receivers of the literal name", test.channel, n)
+		}
+		resumeMessages(t, s, "mine")
+		s.Close()
+	}
+	if n := server.Do("PUBSUB", "NUMPAT"); n != int64(0) {
+		t.Errorf("%v patterns are subscribed to", n)
+	}
+}
