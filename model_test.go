@@ -332,7 +332,8 @@ func histories(t *testing.T, standard int) int {
 
 func history(t *testing.T, seed int64) {
 	r := rand.New(rand.NewSource(seed))
-	w := newWorld(t, limits{messages: 3 + r.Intn(5), bytes: 1 << 30, maxAge: 40})
+	bytes := []int64{1 << 30, 70_000}[r.Intn(2)] // two of the large ones fit, and many small ones
+	w := newWorld(t, limits{messages: 3 + r.Intn(5), bytes: bytes, maxAge: 40})
 	w.note("seed %d", seed)
 	channels := modelChannels
 	var viewers []*viewer
@@ -342,7 +343,7 @@ func history(t *testing.T, seed int64) {
 		case x < 7:
 			channel := channels[r.Intn(3)]
 			w.publish(channel, r.Intn(2)*r.Intn(2)*30_000) // large ones make reads stop before head
-			if len(w.log[channel]) > w.hub.settings.Load().limits.messages {
+			if l := w.hub.settings.Load().limits; len(w.log[channel]) > l.messages || len(w.log[channel]) > 2 && l.bytes < 1<<30 {
 				w.causes[channel]++
 			}
 		case x < 10:

@@ -186,3 +186,32 @@ func nodesHistory(t *testing.T, seed int64) (exact, moves int) {
 	}
 	return m.exact, moves
 }
+
+// A channel that says the same all day: the only message near a heartbeat's
+// time is one that the client does not have.
+func TestAnchorOfAnOldMessageFindsNoOtherOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newWorld(t, roomy), newWorld(t, roomy)
+		tick := func(nodes ...*world) {
+			for _, w := range nodes {
+				w.deliver(arrival{channel: "a", payload: "tick"})
+				w.wire = append(w.wire, pong(w.hub.clock.monotonic()))
+				w.settle()
+			}
+		}
+		s := a.opened(cursor{}, "a")
+		b.opened(cursor{}, "a") // has its subscription
+		for range 2 * anchorWindow {
+			tick(a, b)
+			time.Sleep(time.Minute)
+		}
+		a.hub.answered(a.hub.clock.monotonic())
+		got := read(s)
+		time.Sleep(time.Second)
+		tick(a, b)
+		s = b.opened(got.end, "a")
+		if items := sight(read(s)); len(items) == 0 {
+			t.Errorf("node b sends nothing after %s of node a, which lacks the last message", got.end)
+		}
+	})
+}

@@ -161,14 +161,11 @@ func (s *stream) findAnchor(anchor uint32, ms int64) (place uint64, ok bool) {
 
 // find counts the messages received since the time from that have the anchor,
 // and returns the seq of one. It does not vouch if it may lack one of that
-// time, or have one that cannot be compared.
+// time, or has one that cannot be compared, as the first after an outage.
 func (b *buffer) find(anchor uint32, from int64) (seq uint64, n int, vouches bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.confirmed || b.floor.at >= from {
-		return 0, 0, false
-	}
-	if k := b.breaks.len(); k > 0 && b.breaks.at(k-1).at >= from {
 		return 0, 0, false
 	}
 	for i := b.receivedSince(from); i < b.entries.len(); i++ {

@@ -321,10 +321,15 @@ func TestLingerAndAge(t *testing.T) {
 		if w.write() {
 			t.Fatal("unsubscribed before linger had passed")
 		}
+		w.publish("a", 0)
+		w.settle()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if !w.write() || w.redis["a"] || len(w.hub.channels) != 0 {
 			t.Error("not unsubscribed after linger")
+		}
+		if n := kept.sources[0].buf.entries.len(); n != 0 {
+			t.Errorf("%d messages stay in memory until they would have expired", n)
 		}
 	})
 }
