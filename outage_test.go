@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -52,7 +54,11 @@ type traffic struct {
 	held bool
 }
 
-const trafficPause = 2 * time.Millisecond
+const (
+	trafficPause = time.Millisecond
+	// trafficShown is how many messages of each channel must pass for the traffic to count as going on.
+	trafficShown = 50
+)
 
 func startTraffic(t *testing.T, server *redistest.Server, channels ...string) *traffic {
 	p := &traffic{server: server, channels: channels, stop: make(chan struct{}), log: map[string][]published{}}
@@ -111,8 +117,8 @@ func (p *traffic) sent() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	counts := map[string]int{}
-	for channel, log := range p.log {
-		counts[channel] = len(log)
+	for _, channel := range p.channels {
+		counts[channel] = len(p.log[channel])
 	}
 	return counts
 }
@@ -312,10 +318,13 @@ func startOutage(t *testing.T) *outages {
 	return o
 }
 
-// live returns when all streams have brought something that was published after the call.
+// live returns when all streams have brought trafficShown messages of each channel that were published after the call.
 func (o *outages) live() {
 	o.t.Helper()
-	beyond := o.traffic.sent()
+	beyond := map[string]int{}
+	for channel, n := range o.traffic.sent() {
+		beyond[channel] = n + trafficShown
+	}
 	for _, w := range o.witnesses {
 		w.until(beyond)
 	}
@@ -393,7 +402,11 @@ func (o *outages) hole(set func(bool), n int) {
 func (o *outages) liveAgain(n int) {
 	o.t.Helper()
 	for _, w := range o.witnesses {
+		end := time.Now().Add(gatewayWait)
 		for slices.ContainsFunc(w.channels, func(channel string) bool { return w.gaps(channel) < n }) {
+			if time.Now().After(end) { // the traffic goes on without it
+				o.t.Fatalf("not every channel has its gap number %d after %v", n, gatewayWait)
+			}
 			w.take(w.Next())
 		}
 	}
@@ -515,5 +528,26 @@ func TestAWrongPasswordIsRetriedAndNeverLogged(t *testing.T) {
 				t.Error("the password is in the log")
 			}
 		})
+	}
+}
+
+// TestAGenerationDialsOnce: go-redis would connect again behind our back, and what was published meanwhile would be missing
+// without a gap.
+func TestAGenerationDialsOnce(t *testing.T) {
+	server := redistest.Start(t)
+	s, err := (&Hub{Redis: server.URL()}).resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, over := newGeneration(t.Context(), newHub("", s, zap.NewNop()))
+	defer g.fail(nil)
+	dial := g.options(over).Dialer
+	conn, err := dial(t.Context(), "tcp", server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	if conn, err := dial(t.Context(), "tcp", server.Addr()); !errors.Is(err, errGenerationOver) {
+		t.Errorf("a second dial returns %v, %v", conn, err)
 	}
 }
