@@ -251,43 +251,63 @@ func (b *buffer) expire(cutoff int64) (oldest int64, again bool) {
 	return b.entries.at(0).received, true
 }
 
-// charge counts n bytes more for m, which were cached with it, and evicts
-// what is then over the limits. It never evicts m or what came after: a large
-// message that fitted must not be lost to other streams because the first one
-// cached its frame. So one message may stand with twice its size.
-func (b *buffer) charge(m *message, n int64, lim limits) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if m.seq <= b.floor.seq {
-		return // evicted while the frame was made: its bytes go with the last stream
-	}
-	m.cost += n
-	b.bytes += n
-	for b.bytes > lim.bytes && b.entries.at(0) != m {
-		b.drop(gapEvicted)
-	}
-}
-
-// made says what making a frame took; it is zero where one was there already.
+// made says what had to be changed to make a body, and what keeping it costs:
+// zero where one was there already, or where it is not kept.
 type made struct {
-	size     int64 // counted bytes of the new frame
+	size     int64 // counted bytes
 	nameLeft bool  // an event name was asked for but could not be given
 	badUTF8  bool  // bytes that are not UTF-8 were replaced
 }
 
-// body returns m's frame in format f, made on first use.
-func (m *message) body(f *format) ([]byte, made) {
-	head := m.frames.Load()
-	for p := head; p != nil; p = p.next {
-		if p.format == f || *p.format == *f {
-			return p.body, made{}
-		}
+// body returns m's body in format f, made on first use and kept for the other
+// streams if there is room.
+func (b *buffer) body(m *message, f *format, lim limits) ([]byte, made) {
+	if body := m.cached(f); body != nil {
+		return body, made{}
 	}
 	body, nameLeft, badUTF8 := f.encodeBody(m)
-	if !m.frames.CompareAndSwap(head, &frame{f, body, head}) {
-		return m.body(f) // somebody was faster: theirs is the one to share
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if theirs := m.cached(f); theirs != nil {
+		return theirs, made{} // somebody was faster: theirs is the one to share
 	}
-	return body, made{frameCost + int64(cap(body)), nameLeft, badUTF8}
+	size := frameCost + int64(cap(body))
+	if !b.makeRoom(m, size, lim) {
+		return body, made{0, nameLeft, badUTF8}
+	}
+	m.cost += size
+	b.bytes += size
+	m.frames.Store(&frame{f, body, m.frames.Load()})
+	return body, made{size, nameLeft, badUTF8}
+}
+
+// cached returns m's body in format f if it has been kept.
+func (m *message) cached(f *format) []byte {
+	for p := m.frames.Load(); p != nil; p = p.next {
+		if p.format == f || *p.format == *f {
+			return p.body
+		}
+	}
+	return nil
+}
+
+// makeRoom reports whether size more bytes may be kept with m. For the newest
+// eighth, which many streams are about to read, older messages go. For the
+// rest it must fit: a replay of a full buffer would else evict, message by
+// message, what the next client comes back for. m itself and what came after
+// it never go: one message may stand with twice its size.
+func (b *buffer) makeRoom(m *message, size int64, lim limits) bool {
+	if m.seq <= b.floor.seq {
+		return false // evicted while the body was made
+	}
+	last := b.entries.len() - 1
+	if b.bytes+size > lim.bytes && m.seq < b.entries.at(last-last/8).seq {
+		return false
+	}
+	for b.bytes+size > lim.bytes && b.entries.at(0) != m {
+		b.drop(gapEvicted)
+	}
+	return true
 }
 
 // discard gives up all messages of a buffer that no stream will read again.

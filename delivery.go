@@ -84,10 +84,8 @@ func (d *delivery) encode(work *scratch) error {
 			work.out = d.format.appendGap(work.out, it.id, it.gap())
 			continue
 		}
-		body, made := it.msg.body(d.format)
-		if made.size > 0 {
-			d.account(it, made)
-		}
+		body, made := it.src.buf.body(it.msg, d.format, d.hub.settings.Load().limits)
+		d.count(made)
 		work.out = appendIDLine(work.out, it.id)
 		if len(body) <= writeChunk {
 			work.out = append(work.out, body...)
@@ -104,9 +102,8 @@ func (d *delivery) encode(work *scratch) error {
 	return nil
 }
 
-// account books a frame that was made for all streams of the format.
-func (d *delivery) account(it *item, m made) {
-	it.src.buf.charge(it.msg, m.size, d.hub.settings.Load().limits)
+// count counts what could not be sent as it was.
+func (d *delivery) count(m made) {
 	if m.nameLeft {
 		d.hub.unnamed.Add(1)
 	}

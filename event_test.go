@@ -341,34 +341,42 @@ func TestControlEvents(t *testing.T) {
 	}
 }
 
+// evtBuffer returns a buffer with one message.
+func evtBuffer(payload string) (*buffer, *message) {
+	b, m := &buffer{channel: "job:1"}, &message{channel: "job:1", payload: payload, seq: 2}
+	b.confirm(1, 0)
+	b.append(m, roomy)
+	return b, m
+}
+
 func TestFramesAreMadeOncePerFormat(t *testing.T) {
-	m := &message{channel: "job:1", payload: "x\ny"}
+	b, m := evtBuffer("x\ny")
 	first := evtPlain
 	byChannel := format{event: eventChannel, gap: defaultGapEvent, cursor: defaultCursorEvent}
 
-	body, cost := m.body(&first)
+	body, cost := b.body(m, &first, roomy)
 	if cost.size < int64(len(body)) {
 		t.Errorf("a new frame of %d bytes costs %d", len(body), cost.size)
 	}
 	equal := first // another handler's, configured the same
 	for _, f := range []*format{&first, &equal} {
-		again, cost := m.body(f)
+		again, cost := b.body(m, f, roomy)
 		if &again[0] != &body[0] || cost.size != 0 {
 			t.Errorf("an equal format makes a frame of its own, which costs %d", cost.size)
 		}
 	}
-	named, cost := m.body(&byChannel)
+	named, cost := b.body(m, &byChannel, roomy)
 	if string(named) == string(body) || cost.size == 0 {
 		t.Errorf("another format gets %q, which costs %d", named, cost.size)
 	}
-	if again, cost := m.body(&first); &again[0] != &body[0] || cost.size != 0 {
+	if again, cost := b.body(m, &first, roomy); &again[0] != &body[0] || cost.size != 0 {
 		t.Error("a second format drives out the first one's frame")
 	}
 }
 
 func TestFramesOfConcurrentStreams(t *testing.T) {
 	const streams = 8
-	m := &message{channel: "job:1", payload: strings.Repeat("x", 1000)}
+	b, m := evtBuffer(strings.Repeat("x", 1000))
 	formats := []format{evtPlain, {event: eventChannel, gap: defaultGapEvent, cursor: defaultCursorEvent}}
 	var charged atomic.Int64
 	var bodies [streams][]byte
@@ -376,7 +384,7 @@ func TestFramesOfConcurrentStreams(t *testing.T) {
 	for i := range streams {
 		done.Go(func() {
 			f := formats[i%2]
-			body, cost := m.body(&f)
+			body, cost := b.body(m, &f, roomy)
 			bodies[i] = body
 			if cost.size > 0 {
 				charged.Add(1)

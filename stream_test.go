@@ -172,6 +172,34 @@ func TestMessageLargerThanTheBufferIsAGapAndEvictsNothing(t *testing.T) {
 	expect(t, s, "1", "gap:a:too_large", "3")
 }
 
+// Keeping bodies for the next stream must not cost it the messages, but what is
+// new is read by all: room is made for it.
+func TestReplayOfAFullBufferEvictsNothing(t *testing.T) {
+	w := newWorld(t, limits{messages: 1000, bytes: 100 * (messageCost + 1000)})
+	s := w.opened(cursor{}, "a")
+	for range 100 {
+		w.publish("a", 990)
+	}
+	w.settle()
+	buf := s.sources[0].buf
+	full, floor := buf.entries.len(), buf.floor
+	for _, it := range read(s).items {
+		if it.seq < buf.entries.at(80).seq {
+			buf.body(it.msg, &format{}, w.hub.settings.Load().limits)
+		}
+	}
+	if buf.entries.len() != full || buf.floor != floor {
+		t.Errorf("a replay left %d of %d messages", buf.entries.len(), full)
+	}
+	newest := buf.entries.at(buf.entries.len() - 1)
+	if _, made := buf.body(newest, &format{}, w.hub.settings.Load().limits); made.size == 0 || newest.cached(&format{}) == nil {
+		t.Error("the newest message's body is not kept")
+	}
+	if l := w.hub.settings.Load().limits; buf.bytes > l.bytes || buf.floor == floor {
+		t.Errorf("%d bytes are counted with a limit of %d", buf.bytes, l.bytes)
+	}
+}
+
 // In a hub in which nothing else happens, the head does not move between the
 // drop and the new subscription: only a seq of its own for the confirmation
 // tells that something may lie between.

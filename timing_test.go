@@ -1,122 +1,17 @@
 package redissse
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 	"go.uber.org/zap"
 )
-
-// tape is a client's connection that keeps what was written and when. Once
-// stalled it takes nothing until the write deadline.
-type tape struct {
-	mu       sync.Mutex
-	header   http.Header
-	out      bytes.Buffer
-	status   int
-	opened   time.Time
-	writes   int
-	flushes  []time.Time
-	stalled  bool
-	deadline time.Time
-}
-
-func (w *tape) Header() http.Header { return w.header }
-
-func (w *tape) WriteHeader(status int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.status, w.opened = status, time.Now()
-}
-
-func (w *tape) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stalled {
-		time.Sleep(time.Until(w.deadline))
-		return 0, os.ErrDeadlineExceeded
-	}
-	w.writes++
-	return w.out.Write(p)
-}
-
-func (w *tape) FlushError() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.flushes = append(w.flushes, time.Now())
-	return nil
-}
-
-func (w *tape) SetWriteDeadline(t time.Time) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.deadline = t
-	return nil
-}
-
-func (w *tape) parsed() (*ssetest.Parser, []ssetest.Event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p := ssetest.NewParser()
-	return p, p.Push(w.out.Bytes())
-}
-
-// served runs a stream of the handler in the background. cancel is the client
-// going away; ended is closed at the stream's end.
-type served struct {
-	tape
-	cancel context.CancelFunc
-	ended  chan struct{}
-	end    time.Time
-}
-
-func serve(t *testing.T, h *Handler) *served {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	s := &served{tape: tape{header: http.Header{}}, cancel: cancel, ended: make(chan struct{})}
-	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
-	go func() {
-		defer close(s.ended)
-		if err := h.ServeHTTP(&s.tape, r, nil); err != nil {
-			t.Errorf("serving: %v", err)
-		}
-		s.end = time.Now()
-	}()
-	return s
-}
-
-func (w *world) handler(t *testing.T, h *Handler) *Handler {
-	t.Helper()
-	if err := h.resolve(); err != nil {
-		t.Fatal(err)
-	}
-	h.tenancy = &tenancy{lease: &lease{hub: w.hub}, log: zap.NewNop()}
-	return h
-}
-
-// bubble runs f with a hub whose Redis confirms at once what is open when
-// settle is called.
-func bubble(t *testing.T, f func(t *testing.T, w *world)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t, newWorld(t, roomy)) })
-}
-
-func (w *world) settled() {
-	synctest.Wait()
-	w.settle()
-	synctest.Wait()
-}
 
 func TestHeartbeatsCarryTheCursor(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
