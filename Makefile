@@ -21,8 +21,8 @@ help: ## Show this list
 run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
 	cd examples/demo && go build -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
 
-test: ## Run all tests with the race detector against a real redis-server (installed if missing)
-	@scripts/install-redis.sh
+test: ## Run all tests with the race detector against a real redis-server (installed if missing, as is a C compiler)
+	@scripts/install-test-tools.sh
 	$(call each,go test -race -timeout 20m $(TESTFLAGS) ./...)
 
 build: ## Build ./caddy with all standard modules and this one, through xcaddy if it is on PATH
