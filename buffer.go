@@ -53,8 +53,8 @@ type mark struct {
 }
 
 // gapEntry stands in a buffer where an outage was: what Redis published
-// between after and the confirmation that took seq is not known. (Or where a
-// message was that is too large for it.) Outages with
+// between after and the confirmation that took seq is not known. One stands
+// also in the place of a message that is too large for the buffer. Outages with
 // no message between them share an entry, so that entries never outnumber
 // messages by more than one.
 type gapEntry struct {
@@ -176,9 +176,9 @@ func (b *buffer) isLive() bool {
 }
 
 // append adds m, whose seq is higher than any before, and evicts what is over
-// the limits. A message that is over them by itself leaves a gap entry. It reports false, and keeps nothing, while
-// the subscription is unconfirmed. With due it asks the caller to see that
-// expire is called once m is over age.
+// the limits. A message that is over them by itself leaves a gap entry. append
+// reports false, and keeps nothing, while the subscription is unconfirmed. With
+// due it asks the caller to see that expire is called once m is over age.
 func (b *buffer) append(m *message, lim limits) (ok, due bool) {
 	sum := xxhash.Sum64String(m.payload)
 	b.mu.Lock()

@@ -24,8 +24,9 @@ import (
 type gateway struct {
 	t      *testing.T
 	addr   string
+	proto  string
 	site   string
-	client *http.Client // follows HTTP/1.1 only, unless the test changes it
+	client *http.Client // of that protocol only
 }
 
 // gatewayWait bounds every wait for the gateway. A test that waits that long fails.
@@ -48,11 +49,13 @@ func startGateway(t *testing.T, redis, hub, routes string) *gateway {
 	return g
 }
 
-func newGateway(t *testing.T) *gateway {
+func newGateway(t *testing.T) *gateway { return newGatewayOver(t, httpOne) }
+
+// newGatewayOver prepares a gateway that is read over one HTTP version. It runs once it is loaded.
+func newGatewayOver(t *testing.T, proto string) *gateway {
 	t.Helper()
 	addr := freeGatewayAddr(t)
-	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 100}
-	g := &gateway{t: t, addr: addr, site: "http://" + addr, client: &http.Client{Transport: transport}}
+	g := &gateway{t: t, addr: addr, proto: proto, site: siteOver(proto, addr), client: clientOver(t, proto, addr)}
 	gatewayLogs.reset()
 	t.Cleanup(func() {
 		g.stop()
@@ -70,9 +73,17 @@ func (g *gateway) load(redis, hub, routes string) {
 	if err := g.tryLoad(redis, hub, routes); err != nil {
 		g.t.Fatalf("loading a configuration: %v", err)
 	}
+	if g.proto != httpOne {
+		awaitCertificate(g.t, g.addr)
+	}
 }
 
 func (g *gateway) tryLoad(redis, hub, routes string) error {
+	return g.tryConfig(fmt.Sprintf("redis_sse {\nredis %s\n%s\n}", redis, hub), routes)
+}
+
+// tryConfig is tryLoad with global options in full.
+func (g *gateway) tryConfig(global, routes string) error {
 	text := fmt.Sprintf(`{
 	admin off
 	persist_config off
@@ -82,15 +93,12 @@ func (g *gateway) tryLoad(redis, hub, routes string) error {
 	log {
 		output gateway_test
 	}
-	redis_sse {
-		redis %s
-		%s
-	}
-}
-%s {
 	%s
 }
-`, redis, hub, g.site, routes)
+%s {
+	%s%s
+}
+`, global, g.site, siteLines(g.proto), routes)
 	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
 	config, _, err := adapter.Adapt([]byte(text), nil)
 	if err != nil {

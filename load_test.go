@@ -3,7 +3,6 @@ package redissse
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -199,27 +198,9 @@ func TestAStalledClientDelaysNobodyAndIsCutOff(t *testing.T) {
 
 func TestAStalledClientOnHTTP2IsCutOff(t *testing.T) {
 	server := redistest.Start(t)
-	g := newGateway(t)
-	g.site = "https://localhost:" + g.addr[strings.LastIndexByte(g.addr, ':')+1:]
-	g.client.Transport = &http.Transport{
-		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, g.addr)
-		},
-	}
-	g.load(server.URL(), stallHub, "tls internal\n"+loadRoutes)
-	// The certificate is made in the background.
-	g.wait("a certificate", func() bool {
-		conn, err := tls.Dial("tcp", g.addr, &tls.Config{ServerName: "localhost", InsecureSkipVerify: true})
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
+	g := newGatewayOver(t, httpTwo)
+	g.load(server.URL(), stallHub, loadRoutes)
 	stalled := ssetest.Do(t, g.client, g.URL("/big")) // nobody reads it: the flow control of HTTP/2 stops it
-	if stalled.ProtoMajor != 2 {
-		t.Fatalf("the protocol is %s", stalled.Proto)
-	}
 	judgeStall(t, g, server)
 	rest, err := io.ReadAll(stalled.Body)
 	if err == nil || len(rest) >= stallMessages*stallSize {
