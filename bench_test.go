@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -25,7 +26,11 @@ func benchHub(b *testing.B, streams int) (*hub, []*delivery, []*waiter) {
 			h.confirmed(h.channels["a"])
 		}
 		s.begin(start{}, 0)
-		deliveries = append(deliveries, &delivery{hub: h, stream: s, format: &f, sink: &sink{w: discard{}, control: http.NewResponseController(discard{}), begun: true}})
+		out := &sink{w: discard{}, control: http.NewResponseController(discard{}), watched: true, begun: true}
+		deliveries = append(deliveries, &delivery{
+			hub: h, stream: s, format: &f, sink: out,
+			ending: newEnding(newDrain(), h, time.Time{}), metrics: newRouteMetrics("bench", "a"),
+		})
 		wakes = append(wakes, w)
 	}
 	return h, deliveries, wakes

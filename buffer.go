@@ -45,6 +45,12 @@ type limits struct {
 	maxAge   int64 // milliseconds since receipt
 }
 
+// usage is what all buffers of a hub hold.
+type usage struct {
+	messages atomic.Int64
+	bytes    atomic.Int64 // counted bytes
+}
+
 // mark is a place at which a channel was complete: all that was published
 // before ms, in Redis's clock, has a seq of at most seq.
 type mark struct {
@@ -94,6 +100,7 @@ type floor struct {
 type buffer struct {
 	channel string
 	clients waiters // woken after each append or confirmation
+	usage   *usage  // of the hub; what this buffer holds is part of it
 
 	mu      sync.Mutex
 	entries ring[*message]
@@ -199,7 +206,7 @@ func (b *buffer) append(m *message, lim limits) (ok, due bool) {
 	}
 	b.entries.push(m)
 	b.count++
-	b.bytes += m.cost
+	b.hold(1, m.cost)
 	b.evict(lim)
 	due = !b.aging && b.entries.len() > 0
 	b.aging = b.aging || due
@@ -223,11 +230,26 @@ func (b *buffer) evict(lim limits) {
 	}
 }
 
+// trim evicts what is over limits that have become smaller.
+func (b *buffer) trim(lim limits) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.evict(lim)
+}
+
+// hold counts messages and bytes that the buffer takes in or, negative, gives
+// up.
+func (b *buffer) hold(messages int, bytes int64) {
+	b.bytes += bytes
+	b.usage.messages.Add(int64(messages))
+	b.usage.bytes.Add(bytes)
+}
+
 // drop gives up the oldest message. A gap entry keeps its place until no
 // older message is left and a newer one goes.
 func (b *buffer) drop(reason gapReason) {
 	m := b.entries.pop()
-	b.bytes -= m.cost
+	b.hold(-1, -m.cost)
 	b.floor = floor{m.seq, reason, m.at}
 	b.evicted = m.anchored()
 	for b.breaks.len() > 0 && b.breaks.at(0).seq < m.seq {
@@ -276,7 +298,7 @@ func (b *buffer) body(m *message, f *format, lim limits) ([]byte, made) {
 		return body, made{0, nameLeft, badUTF8}
 	}
 	m.cost += size
-	b.bytes += size
+	b.hold(0, size)
 	m.frames.Store(&frame{f, body, m.frames.Load()})
 	return body, made{size, nameLeft, badUTF8}
 }
@@ -316,7 +338,8 @@ func (b *buffer) discard() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.live = false
-	b.entries, b.breaks, b.bytes = ring[*message]{}, ring[gapEntry]{}, 0
+	b.hold(-b.entries.len(), -b.bytes)
+	b.entries, b.breaks = ring[*message]{}, ring[gapEntry]{}
 }
 
 // firstAfter returns the index in entries of the first message after seq c.

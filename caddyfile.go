@@ -129,19 +129,20 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // UnmarshalCaddyfile reads the directive:
 //
 //	redis_sse [<matcher>] [<channel>...] {
-//	    hub           <name>
-//	    redis         <url>
-//	    channel       <channel>...
-//	    from          live | start | last <n> | since <duration>
+//	    hub            <name>
+//	    redis          <url>
+//	    channel        <channel>...
+//	    from           live | start | last <n> | since <duration>
 //	    client_from
-//	    event         none | channel | field <name>
-//	    heartbeat     <duration>
-//	    retry         <duration>
-//	    open_timeout  <duration>
-//	    stall_timeout <duration>
-//	    drain         <reload> [<exit>]
-//	    gap_event     <name>
-//	    cursor_event  <name>
+//	    event          none | channel | field <name>
+//	    heartbeat      <duration>
+//	    retry          <duration>
+//	    open_timeout   <duration>
+//	    stall_timeout  <duration>
+//	    max_stream_age <duration>
+//	    drain          <reload> [<exit>]
+//	    gap_event      <name>
+//	    cursor_event   <name>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
@@ -197,6 +198,8 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		return parsePositive(d, &h.OpenTimeout)
 	case "stall_timeout":
 		return parsePositive(d, &h.StallTimeout)
+	case "max_stream_age":
+		return parsePositive(d, &h.MaxStreamAge)
 	case "drain":
 		return h.parseDrain(d)
 	case "gap_event":

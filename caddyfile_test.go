@@ -106,6 +106,7 @@ func TestAdaptErrorsNameLineKeyAndValue(t *testing.T) {
 			"retry soon", "retry -2s", "retry 0s",
 			"open_timeout soon", "open_timeout -2s", "open_timeout 0",
 			"stall_timeout soon", "stall_timeout -10s", "stall_timeout 0",
+			"max_stream_age soon", "max_stream_age -1h", "max_stream_age 0",
 			"drain soon", "drain 30s soon", "drain -1s", "drain 30s -1s",
 			"from yesterday", "from last", "from last 0", "from last -1", "from last many", "from last 10000001", "from last 1 2",
 			"from since", "from since 0s", "from since -1m", "from since noon", "from start live", "from live 1",
@@ -175,6 +176,8 @@ func TestAdaptValuesOutOfRange(t *testing.T) {
 		{"open_timeout 61s", "open_timeout", "1m1s"},
 		{"stall_timeout 99ms", "stall_timeout", "99ms"},
 		{"stall_timeout 601s", "stall_timeout", "10m1s"},
+		{"max_stream_age 999ms", "max_stream_age", "999ms"},
+		{"max_stream_age 366d", "max_stream_age", "8784h0m0s"},
 		{"drain 3601s", "drain", "1h0m1s"},
 		{"drain 1s 3601s", "drain", "1h0m1s"},
 		{"hub: ping_interval 99ms", "ping_interval", "99ms"},
@@ -212,7 +215,7 @@ func TestAdaptValuesOutOfRange(t *testing.T) {
 func TestAdaptValuesAtTheLimits(t *testing.T) {
 	for _, option := range []string{
 		"heartbeat 1ms", "heartbeat 59999ms", "retry 1ms", "retry 10m", "open_timeout 1ms", "open_timeout 1m",
-		"stall_timeout 100ms", "stall_timeout 10m", "drain 0", "drain 0 0", "drain 1h 1h", "from last 10000000",
+		"stall_timeout 100ms", "stall_timeout 10m", "max_stream_age 1s", "max_stream_age 365d", "drain 0", "drain 0 0", "drain 1h 1h", "from last 10000000",
 		"channel /slash @at *star", "channel {http.request.uri.path.1}", "event field a b", "gap_event " + strings.Repeat("g", 64),
 		"hub: linger 0", "hub: linger 1d", "hub: ping_interval 100ms", "hub: ping_interval 4s", "hub: dead_after 2s", "hub: dead_after 1m",
 		"hub: reconnect_min 10ms", "hub: reconnect_min 1m", "hub: reconnect_max 1s", "hub: reconnect_max 10m",
@@ -345,6 +348,7 @@ func TestJSONErrors(t *testing.T) {
 		{"negative retry", handler(news + `,"retry":"-1s"`), app(""), []string{"retry is -1s"}},
 		{"negative open_timeout", handler(news + `,"open_timeout":"-1s"`), app(""), []string{"open_timeout is -1s"}},
 		{"negative stall_timeout", handler(news + `,"stall_timeout":"-1s"`), app(""), []string{"stall_timeout is -1s"}},
+		{"negative max_stream_age", handler(news + `,"max_stream_age":"-1s"`), app(""), []string{"max_stream_age is -1s"}},
 		{"negative drain", handler(news + `,"drain":{"reload":"-1s"}`), app(""), []string{"drain", "-1s"}},
 		{"negative drain on exit", handler(news + `,"drain":{"exit":"-1s"}`), app(""), []string{"drain", "-1s"}},
 		{"several at once", handler(news + `,"retry":"-1s","heartbeat":"-2s"`), app(""), []string{"retry is -1s", "heartbeat is -2s"}},

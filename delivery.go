@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -10,10 +11,12 @@ import (
 
 // delivery writes a stream's events to its client.
 type delivery struct {
-	hub    *hub
-	stream *stream
-	format *format
-	sink   *sink
+	hub     *hub
+	stream  *stream
+	format  *format
+	sink    *sink
+	ending  *ending
+	metrics *routeMetrics
 }
 
 // scratch is what one write needs. It is pooled: thousands of idle streams
@@ -56,20 +59,22 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 		if err := d.encode(work); err != nil {
 			return err
 		}
-		if mark && !b.more {
+		last := !b.more || d.ending.passed(0)
+		if mark && last {
 			work.out = d.format.appendCursor(work.out, b.end)
 		}
 		if len(work.out) > 0 || len(b.items) > 0 {
-			if err := d.sink.write(work.out); err != nil {
+			if err := d.send(work.out); err != nil {
 				return err
 			}
 			if err := d.sink.flush(); err != nil {
 				return err
 			}
+			d.metrics.count(b, d.stream.opened, d.hub.clock.monotonic())
 		}
 		work.out = work.out[:0]
 		d.stream.wrote(b)
-		if !b.more {
+		if last {
 			return nil
 		}
 	}
@@ -91,11 +96,11 @@ func (d *delivery) encode(work *scratch) error {
 			work.out = append(work.out, body...)
 			continue
 		}
-		if err := d.sink.write(work.out); err != nil {
+		if err := d.send(work.out); err != nil {
 			return err
 		}
 		work.out = work.out[:0]
-		if err := d.sink.write(body); err != nil {
+		if err := d.send(body); err != nil {
 			return err
 		}
 	}
@@ -105,11 +110,31 @@ func (d *delivery) encode(work *scratch) error {
 // count counts what could not be sent as it was.
 func (d *delivery) count(m made) {
 	if m.nameLeft {
-		d.hub.unnamed.Add(1)
+		d.hub.metrics.unnamed.Inc()
 	}
 	if m.badUTF8 {
-		d.hub.badUTF8.Add(1)
+		d.hub.metrics.badUTF8.Inc()
 	}
+}
+
+// errOverdue ends a stream in the middle of an event, which its client has to
+// leave out and will get from the next stream.
+var errOverdue = errors.New("the stream's ending has been due for the stall timeout")
+
+// send writes in chunks, so that a client that takes its time, and never
+// enough to count as stalled, cannot hold up an ending: it has the stall
+// timeout for all of its last batch.
+func (d *delivery) send(p []byte) error {
+	for len(p) > writeChunk {
+		if err := d.sink.write(p[:writeChunk]); err != nil {
+			return err
+		}
+		if d.ending.passed(d.sink.stall) {
+			return errOverdue
+		}
+		p = p[writeChunk:]
+	}
+	return d.sink.write(p)
 }
 
 // gap returns the data of the item's gap event.
@@ -134,28 +159,26 @@ const writeChunk = 16 << 10
 type sink struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	stall   time.Duration // 0: Caddy's own writer watches
-	begun   bool          // something has been written
+	stall   time.Duration
+	watched bool // Caddy's own writer watches for stalls
+	begun   bool // something has been written
 }
 
 // newSink makes the sink of a request. A client that takes no writeChunk for
-// stall is disconnected. restore must be called before the request ends.
-func newSink(w http.ResponseWriter, r *http.Request, stall time.Duration) (s *sink, restore func()) {
-	s = &sink{w: w, control: http.NewResponseController(w)}
+// stall is disconnected. The override of Caddy's own timeout is not taken back
+// when the stream ends: what net/http writes then, the end of the body, may
+// meet a client that takes nothing, too.
+func newSink(w http.ResponseWriter, r *http.Request, stall time.Duration) *sink {
+	s := &sink{w: w, control: http.NewResponseController(w), stall: stall}
 	if _, idle := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil {
-		return s, idle.Override(stall, 0, writeChunk)
+		idle.Override(stall, 0, writeChunk)
+		s.watched = true
 	}
-	s.stall = stall
-	return s, func() {}
+	return s
 }
 
+// write writes at most one chunk.
 func (s *sink) write(p []byte) error {
-	for s.stall > 0 && len(p) > writeChunk {
-		if err := s.deadline(func() error { _, err := s.w.Write(p[:writeChunk]); return err }); err != nil {
-			return err
-		}
-		p = p[writeChunk:]
-	}
 	if len(p) == 0 {
 		return nil
 	}
@@ -167,7 +190,7 @@ func (s *sink) flush() error { return s.deadline(s.control.Flush) }
 // deadline runs one write under the stall timeout. The deadline is cleared
 // afterwards: on HTTP/2 it is a timer that ends even an idle stream.
 func (s *sink) deadline(write func() error) error {
-	if s.stall == 0 {
+	if s.watched {
 		return write()
 	}
 	if err := s.control.SetWriteDeadline(time.Now().Add(s.stall)); err != nil {

@@ -5,33 +5,136 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 )
 
 // drain tells a configuration's streams that they have to end.
 type drain struct {
-	reload, exit time.Duration // over which time, by why
-	begun        chan struct{} // closed when it begins
+	reload, exit time.Duration        // over which time, by why
+	grace        func() time.Duration // Caddy's grace_period, 0 for none
+	begun        chan struct{}        // closed when it begins
 	once         sync.Once
-	over         time.Duration // set before begun is closed
+	reason       endReason // set before begun is closed, as the next
+	over         time.Duration
 }
 
-func newDrain() *drain { return &drain{begun: make(chan struct{})} }
+func newDrain() *drain {
+	return &drain{begun: make(chan struct{}), grace: func() time.Duration { return 0 }}
+}
 
 // begin has the streams end, each at a random moment of the window. Calls
 // after the first do nothing.
 func (d *drain) begin() {
 	d.once.Do(func() {
-		d.over = d.reload
+		d.reason, d.over = endReload, d.reload
 		if caddy.Exiting() {
-			d.over = d.exit
+			d.reason, d.over = endExit, d.exitWindow()
 		}
 		close(d.begun)
 	})
 }
 
-// window returns over which time to end; only valid once begun is closed.
-func (d *drain) window() time.Duration { return d.over }
+// exitWindow leaves a fifth of grace_period, after which Caddy cuts what is
+// still open, for the last writes.
+func (d *drain) exitWindow() time.Duration {
+	if grace := d.grace(); grace > 0 {
+		return min(d.exit, grace*4/5)
+	}
+	return d.exit
+}
+
+// gracePeriod returns the grace_period of ctx's configuration. It is for
+// after the configuration has been loaded: while it is, the HTTP app that
+// holds it is not there to be asked.
+func gracePeriod(ctx caddy.Context) time.Duration {
+	app, err := ctx.AppIfConfigured("http")
+	if err != nil {
+		return 0
+	}
+	return time.Duration(app.(*caddyhttp.App).GracePeriod)
+}
+
+// capAge has streams end before a timeout of the server cuts them, which it
+// does whatever they write.
+func (h *Handler) capAge(timeout time.Duration, name string, log *zap.Logger) {
+	if timeout <= 0 {
+		return
+	}
+	// A tenth and at least a second for the last writes; half of a timeout
+	// that is too short for that.
+	most := max(timeout-max(time.Second, timeout/10), timeout/2)
+	if h.maxAge != 0 && h.maxAge <= most {
+		return
+	}
+	h.maxAge = most
+	log.Warn("a timeout of the server limits the age of streams: they end before it and clients come back",
+		zap.String("timeout", name), zap.Duration("value", timeout), zap.Duration("max_stream_age", most))
+}
+
+// ending is when and why one stream ends by itself. Not safe for concurrent
+// use.
+type ending struct {
+	drain    *drain
+	draining <-chan struct{} // nil once it has been noticed
+	exiting  <-chan struct{} // of the hub; nil unless the stream drains for a reload
+	hub      *hub
+	timer    *time.Timer
+	due      time.Time // zero: not known yet
+	reason   endReason
+}
+
+// newEnding returns the ending of a stream that may live until latest, or for
+// ever if that is zero.
+func newEnding(d *drain, h *hub, latest time.Time) *ending {
+	e := &ending{drain: d, draining: d.begun, hub: h, timer: time.NewTimer(1<<63 - 1)}
+	if !latest.IsZero() {
+		e.within(max(0, time.Until(latest)), endMaxAge)
+	}
+	return e
+}
+
+func (e *ending) stop() { e.timer.Stop() }
+
+// within has the stream end in d, unless it ends before anyway.
+func (e *ending) within(d time.Duration, reason endReason) {
+	if at := time.Now().Add(d); e.due.IsZero() || at.Before(e.due) {
+		e.due, e.reason = at, reason
+		e.timer.Reset(d)
+	}
+}
+
+// drainBegun is to be called when draining is closed.
+func (e *ending) drainBegun() {
+	e.draining = nil
+	e.within(jitter(0, e.drain.over), e.drain.reason)
+	if e.drain.reason == endReload {
+		e.exiting = e.hub.exiting
+	}
+}
+
+// exitBegun is to be called when exiting is closed: the process waits for the
+// streams of earlier configurations, too.
+func (e *ending) exitBegun() {
+	e.exiting = nil
+	e.within(jitter(0, e.drain.exitWindow()), endExit)
+}
+
+// passed reports whether the stream has been due for some time. A stream that
+// writes does not see its timer; it asks here.
+func (e *ending) passed(since time.Duration) bool {
+	select {
+	case <-e.draining:
+		e.drainBegun()
+	default:
+	}
+	select {
+	case <-e.exiting:
+		e.exitBegun()
+	default:
+	}
+	return !e.due.IsZero() && time.Since(e.due) >= since
+}
 
 // tenancy is one handler's claim on its hub, held until both its Cleanup has
 // run and its last stream has ended.

@@ -190,6 +190,10 @@ const (
 	gapUnknownID    gapReason = "unknown_id"         // the cursor was unparseable, foreign or from the future
 )
 
+var gapReasons = []gapReason{
+	gapDisconnected, gapEvicted, gapExpired, gapSlowClient, gapNotBuffered, gapTooLarge, gapUnknownID,
+}
+
 // gap is the data of a gap event.
 type gap struct {
 	Channel string    `json:"channel"`

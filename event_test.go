@@ -343,7 +343,7 @@ func TestControlEvents(t *testing.T) {
 
 // evtBuffer returns a buffer with one message.
 func evtBuffer(payload string) (*buffer, *message) {
-	b, m := &buffer{channel: "job:1"}, &message{channel: "job:1", payload: payload, seq: 2}
+	b, m := &buffer{channel: "job:1", usage: new(usage)}, &message{channel: "job:1", payload: payload, seq: 2}
 	b.confirm(1, 0)
 	b.append(m, roomy)
 	return b, m

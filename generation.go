@@ -119,7 +119,10 @@ const (
 	keepAlive    = 30 * time.Second // only keeps middleboxes awake: pings detect more, sooner
 )
 
-var errGenerationOver = errors.New("connection is over")
+var (
+	errGenerationOver = errors.New("connection is over")
+	errSilent         = errors.New("redis has been silent")
+)
 
 // options returns what makes a client of this one generation.
 func (g *generation) options(over context.Context) *redis.Options {
@@ -219,7 +222,7 @@ func (g *generation) watch(dead time.Duration) {
 	}
 	silent := time.Duration(g.hub.clock.monotonic()-last) * time.Millisecond
 	if silent > dead {
-		g.fail(fmt.Errorf("redis has been silent for %s", silent.Round(tickInterval)))
+		g.fail(fmt.Errorf("%w for %s", errSilent, silent.Round(tickInterval)))
 	}
 }
 

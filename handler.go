@@ -7,7 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-
+	"os"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -86,12 +86,31 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 
 	setHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
-	out, restore := newSink(w, r, h.stallTimeout)
-	defer restore()
+	d := &delivery{
+		hub: hub, stream: s, format: &h.format, sink: newSink(w, r, h.stallTimeout),
+		ending: newEnding(h.drain, hub, h.latest(r)), metrics: h.metrics,
+	}
+	defer d.ending.stop()
+	h.metrics.streams.Inc()
+	defer h.metrics.streams.Dec()
 	// An error after this point is the client's connection: there is nobody
 	// to tell, and an error page would land in the stream.
-	_ = (&delivery{hub: hub, stream: s, format: &h.format, sink: out}).run(r.Context(), h, wake)
+	h.metrics.ends[d.run(r.Context(), h, wake)].Inc()
 	return nil
+}
+
+// latest returns when a stream of r has to end because of its age, zero for
+// never. Up to a tenth of the age is left out, by chance: streams that came
+// together should not come back together.
+func (h *Handler) latest(r *http.Request) time.Time {
+	if h.maxAge == 0 {
+		return time.Time{}
+	}
+	began, ok := caddyhttp.GetVar(r.Context(), "start_time").(time.Time) // as Caddy counts its timeouts
+	if !ok {
+		began = time.Now()
+	}
+	return began.Add(jitter(h.maxAge*9/10, h.maxAge))
 }
 
 // awaitConfirmed waits until Redis has confirmed all channels, for timeout at
@@ -118,19 +137,18 @@ func awaitConfirmed(ctx context.Context, s *stream, wake *waiter, timeout time.D
 	}
 }
 
-// run writes the stream until the client goes away, stalls, or the handler
-// drains. The goroutine that net/http runs the request in is all there is.
-func (d *delivery) run(ctx context.Context, h *Handler, wake *waiter) error {
+// run writes the stream until the client goes away or stalls, or its ending
+// is due, and returns which of it was. The goroutine that net/http runs the
+// request in is all there is.
+func (d *delivery) run(ctx context.Context, h *Handler, wake *waiter) endReason {
 	if err := d.write(appendRetry(nil, h.retry.Milliseconds()), true); err != nil {
-		return err
+		return d.endOf(err)
 	}
 	// The first beat comes early, by chance, so that streams that came back
 	// together do not beat together for ever.
 	heartbeat := time.NewTimer(jitter(h.heartbeat/2, h.heartbeat))
 	defer heartbeat.Stop()
-	end := time.NewTimer(time.Duration(1<<63 - 1))
-	defer end.Stop()
-	draining := h.drain.begun
+	end := d.ending
 	for {
 		var err error
 		select {
@@ -140,19 +158,32 @@ func (d *delivery) run(ctx context.Context, h *Handler, wake *waiter) error {
 		case <-heartbeat.C:
 			heartbeat.Reset(h.heartbeat)
 			err = d.write(nil, true)
-		case <-draining:
-			draining = nil
-			end.Reset(jitter(0, h.drain.window()))
-		case <-end.C:
+		case <-end.draining:
+			end.drainBegun()
+		case <-end.exiting:
+			end.exitBegun()
+		case <-end.timer.C:
 			// A retry of its own for each: they must not come back together.
-			return d.write(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds()), true)
+			_ = d.write(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds()), true)
+			return end.reason
 		case <-ctx.Done():
-			return nil
+			return endClient
 		}
 		if err != nil {
-			return err
+			return d.endOf(err)
 		}
 	}
+}
+
+// endOf says what a failed write means.
+func (d *delivery) endOf(err error) endReason {
+	switch {
+	case errors.Is(err, errOverdue):
+		return d.ending.reason
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return endStalled
+	}
+	return endClient
 }
 
 // jitter returns a random duration from least to most.

@@ -5,12 +5,12 @@ import (
 	"container/list"
 	"context"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
 
@@ -27,15 +27,10 @@ type hubKey struct {
 	user    string
 }
 
-// settings is a hub's resolved configuration. Immutable.
-type settings struct {
-	redis        *redis.Options // as parsed from the URL
-	limits       limits
-	linger       time.Duration
-	pingInterval time.Duration
-	deadAfter    time.Duration
-	reconnectMin time.Duration
-	reconnectMax time.Duration
+// label names the hub in logs and metrics.
+func (k hubKey) label() string {
+	// The address may come from the environment; a label must be UTF-8.
+	return strings.ToValidUTF8(cmp.Or(k.name, k.addr), "\uFFFD")
 }
 
 // hub owns all there is for one Redis: the subscriber, the subscriptions and
@@ -48,8 +43,9 @@ type hub struct {
 	settings atomic.Pointer[settings]   // in force
 	aging    aging
 	kick     chan struct{} // wakes the writer: changed or the replies it waits for
-	badUTF8  atomic.Uint64 // messages with bytes that were not UTF-8
-	unnamed  atomic.Uint64 // event names left out
+	exiting  chan struct{} // closed once Caddy exits
+	usage    usage         // of all buffers
+	metrics  *hubMetrics
 
 	generation atomic.Pointer[generation] // the current one, for the watchdog
 	connected  atomic.Bool                // Redis has answered in it
@@ -81,15 +77,12 @@ type subscription struct {
 	idle    int64         // since when it lingers, monotonic milliseconds
 }
 
-type registration struct {
-	token    any
-	settings *settings
-	log      *zap.Logger
-}
-
 // newHub makes a hub at rest; start connects it. It does no I/O.
 func newHub(name string, s *settings, log *zap.Logger) *hub {
-	h := &hub{name: name, clock: newClock(), kick: make(chan struct{}, 1), channels: map[string]*subscription{}}
+	h := &hub{
+		name: name, clock: newClock(), kick: make(chan struct{}, 1), exiting: make(chan struct{}),
+		channels: map[string]*subscription{}, metrics: newHubMetrics(name),
+	}
 	// Seqs start at random so that an id says nothing about how long the hub
 	// has run, low enough that they never wrap.
 	h.first = rand.Uint64N(1 << 48)
@@ -102,47 +95,6 @@ func newHub(name string, s *settings, log *zap.Logger) *hub {
 }
 
 func (h *hub) log() *zap.Logger { return h.logger.Load() }
-
-// register puts s in force under token, which stands for one running
-// configuration. Of several registered settings the largest limits count, so
-// that a smaller one takes effect once the old configuration has gone; of the
-// rest, the newest.
-func (h *hub) register(token any, s *settings, log *zap.Logger) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.registered = append(h.registered, registration{token, s, log})
-	h.inForceLocked()
-}
-
-// unregister takes token's settings out. The last ones stay in force for the
-// streams that still hold the hub.
-func (h *hub) unregister(token any) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	kept := h.registered[:0]
-	for _, r := range h.registered {
-		if r.token != token {
-			kept = append(kept, r)
-		}
-	}
-	h.registered = kept
-	if len(kept) > 0 {
-		h.inForceLocked()
-	}
-}
-
-func (h *hub) inForceLocked() {
-	newest := h.registered[len(h.registered)-1]
-	s := *newest.settings
-	for _, r := range h.registered {
-		s.limits.messages = max(s.limits.messages, r.settings.limits.messages)
-		s.limits.bytes = max(s.limits.bytes, r.settings.limits.bytes)
-		s.limits.maxAge = max(s.limits.maxAge, r.settings.limits.maxAge)
-		s.linger = max(s.linger, r.settings.linger)
-	}
-	h.settings.Store(&s)
-	h.logger.Store(newest.log)
-}
 
 // start connects in the background. Calls after the first do nothing.
 func (h *hub) start() {
@@ -202,7 +154,7 @@ func (h *hub) close(s *stream, w *waiter) {
 func (h *hub) joinLocked(channel string) *subscription {
 	sub := h.channels[channel]
 	if sub == nil {
-		sub = &subscription{buf: &buffer{channel: channel}}
+		sub = &subscription{buf: &buffer{channel: channel, usage: &h.usage}}
 		h.channels[channel] = sub
 	}
 	if sub.linger != nil {
@@ -280,12 +232,25 @@ func (h *hub) tick(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
+		if caddy.Exiting() {
+			h.exit()
+		}
 		s := h.settings.Load()
 		if g := h.generation.Load(); g != nil {
 			g.watch(s.deadAfter)
 		}
 		h.aging.expire(h.clock.monotonic() - s.limits.maxAge)
 		h.dropIdle(s.linger)
+	}
+}
+
+// exit tells the streams that Caddy exits. Those of earlier configurations
+// hear of it nowhere else: their server has shut down already.
+func (h *hub) exit() {
+	select {
+	case <-h.exiting:
+	default:
+		close(h.exiting)
 	}
 }
 
@@ -319,6 +284,7 @@ func (h *hub) receive(channel, payload string) {
 	h.next++
 	h.head.Store(h.next)
 	b.clients.wake()
+	h.metrics.received.Inc()
 	if due {
 		h.aging.add(b, m.received)
 	}

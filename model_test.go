@@ -387,4 +387,5 @@ func history(t *testing.T, seed int64) {
 	for _, v := range viewers {
 		v.finish()
 	}
+	w.weigh()
 }

@@ -21,7 +21,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -50,28 +49,14 @@ func (App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "redis_sse", New: func() caddy.Module { return new(App) }}
 }
 
-// lease is one holder's claim on a hub in the pool.
-type lease struct {
-	hub      *hub
-	key      hubKey
-	settings *settings
-	released atomic.Bool
-}
-
-// release gives the claim up. Calls after the first do nothing.
-func (l *lease) release() error {
-	if l.released.Swap(true) {
-		return nil
-	}
-	_, err := hubs.Delete(l.key)
-	return err
-}
-
 // Provision resolves the hubs and takes them from the pool. It does no I/O:
 // Redis may be down, and "caddy validate" runs it, too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
 	a.leases = map[hubKey]*lease{}
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.Hubs)) {
 		if name == "" {
 			return fmt.Errorf("hub without a name")
@@ -106,16 +91,6 @@ func (a *App) lease(name string, config *Hub) (*lease, error) {
 	}
 	a.leases[key] = l
 	return l, nil
-}
-
-func claim(key hubKey, s *settings, log *zap.Logger) (*lease, error) {
-	pooled, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return newHub(key.name, s, log), nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("taking hub %q: %w", key.name, err)
-	}
-	return &lease{hub: pooled.(*hub), key: key, settings: s}, nil
 }
 
 // acquire takes a handler's claim on the hub called name or, if redis is not
@@ -217,6 +192,13 @@ type Handler struct {
 	// 10m. Default: 10s
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 
+	// Streams end at a random moment of the last tenth of this age, 1s to 1
+	// year, counted from the request's start. Clients come back by themselves
+	// and miss nothing; what stands before this handler, such as
+	// forward_auth, sees them again. Below the server's write_timeout, which
+	// would cut streams, they end in time anyway. Default: no limit
+	MaxStreamAge caddy.Duration `json:"max_stream_age,omitempty"`
+
 	// Over which time streams end when their configuration goes. Default:
 	// 30s on reload, 5s on exit
 	Drain *Drain `json:"drain,omitempty"`
@@ -234,6 +216,9 @@ type Handler struct {
 	retry        time.Duration
 	openTimeout  time.Duration
 	stallTimeout time.Duration
+	maxAge       time.Duration // 0: no limit
+	route        string        // the channels as configured, for metrics
+	metrics      *routeMetrics
 	drain        *drain
 	tenancy      *tenancy
 }
@@ -244,7 +229,8 @@ type Drain struct {
 	// When the configuration is replaced, at most 1h.
 	Reload caddy.Duration `json:"reload,omitempty"`
 
-	// When Caddy exits, which waits for it, at most 1h.
+	// When Caddy exits, which waits for it, at most 1h; no more than 4/5 of
+	// the grace_period, if there is one.
 	Exit caddy.Duration `json:"exit,omitempty"`
 }
 
@@ -286,7 +272,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
+	h.metrics = newRouteMetrics(lease.hub.name, h.route)
+	h.drain.grace = func() time.Duration { return gracePeriod(ctx) }
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		h.capAge(time.Duration(server.WriteTimeout), "write_timeout", ctx.Logger())
+		h.capAge(time.Duration(server.ReadTimeout), "read_timeout", ctx.Logger())
 		// Exit waits for open requests before it cancels ctx: ending streams
 		// with the context would be too late.
 		server.RegisterOnShutdown(h.drain.begin)
@@ -321,7 +311,9 @@ func (h *Handler) resolve() error {
 		window = *h.Drain
 	}
 	h.drain = newDrain()
+	h.route = strings.Join(h.Channels, " ")
 	return errors.Join(
+		h.resolveMaxAge(),
 		inRange("heartbeat", h.Heartbeat, defaultHeartbeat, time.Millisecond, maxHeartbeat, &h.heartbeat),
 		inRange("retry", h.Retry, defaultRetry, time.Millisecond, 10*time.Minute, &h.retry),
 		inRange("open_timeout", h.OpenTimeout, defaultOpenTimeout, time.Millisecond, time.Minute, &h.openTimeout),
@@ -329,6 +321,13 @@ func (h *Handler) resolve() error {
 		inRange("drain", window.Reload, 0, 0, time.Hour, &h.drain.reload),
 		inRange("drain", window.Exit, 0, 0, time.Hour, &h.drain.exit),
 	)
+}
+
+func (h *Handler) resolveMaxAge() error {
+	if h.maxAge = 0; h.MaxStreamAge == 0 {
+		return nil
+	}
+	return inRange("max_stream_age", h.MaxStreamAge, 0, time.Second, 365*24*time.Hour, &h.maxAge)
 }
 
 // Cleanup gives the hub up, at once or when the last open stream ends. It

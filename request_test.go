@@ -26,6 +26,7 @@ func reqHandler(t *testing.T, h *Handler, channels ...string) *Handler {
 	if err := h.resolve(); err != nil {
 		t.Fatal(err)
 	}
+	h.metrics = newRouteMetrics("test", h.route)
 	return h
 }
 

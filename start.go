@@ -60,6 +60,7 @@ func (a anchored) anchorFor(ms int64) uint32 {
 func (s *stream) begin(at start, now int64) {
 	ms, head := s.progress.load()
 	head, live := s.liveHead(head)
+	s.opened = head
 	s.cursor = cursor{seq: head, epoch: s.progress.epoch}
 	if live {
 		s.cursor.ms = ms

@@ -40,6 +40,7 @@ type source struct {
 type stream struct {
 	progress *progress
 	sources  []*source
+	opened   uint64   // the head when the stream began: what is older is replayed
 	cursor   cursor   // all up to here has been written to the client
 	newest   anchored // the newest message at or before the cursor
 	origin   cursor   // the client's cursor of another epoch, for the gap's "after"

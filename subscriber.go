@@ -32,7 +32,7 @@ func (h *hub) subscribe(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		down.began(h, err)
+		down.began(h, g.live, err)
 		s := h.settings.Load()
 		retry.min, retry.max = s.reconnectMin, s.reconnectMax
 		sleep(ctx, retry.next(g.lived()))
@@ -44,9 +44,13 @@ func (h *hub) subscribe(ctx context.Context) {
 type outage struct {
 	since time.Time // zero: connected, or never tried
 	cause string
+	lost  lossReason // of the connection that was live before; empty: there was none
 }
 
-func (o *outage) began(h *hub, err error) {
+func (o *outage) began(h *hub, wasLive bool, err error) {
+	if wasLive {
+		o.lost = lossReasonOf(err)
+	}
 	if o.since.IsZero() {
 		o.since = time.Now()
 	} else if o.cause == err.Error() {
@@ -60,6 +64,9 @@ func (o *outage) ended(h *hub) {
 	fields := []zap.Field{zap.String("hub", h.name)}
 	if !o.since.IsZero() {
 		fields = append(fields, zap.Duration("down", time.Since(o.since)))
+	}
+	if o.lost != "" {
+		h.metrics.reconnections[o.lost].Inc()
 	}
 	*o = outage{}
 	h.log().Info("redis connected", fields...)

@@ -26,6 +26,7 @@ type tape struct {
 	writes   int
 	flushes  []time.Time
 	stalled  bool
+	pause    time.Duration // what the client takes for each write
 	deadline time.Time
 }
 
@@ -44,6 +45,7 @@ func (w *tape) Write(p []byte) (int, error) {
 		time.Sleep(time.Until(w.deadline))
 		return 0, os.ErrDeadlineExceeded
 	}
+	time.Sleep(w.pause)
 	w.writes++
 	return w.out.Write(p)
 }
@@ -80,17 +82,26 @@ type served struct {
 
 func serve(t *testing.T, h *Handler) *served {
 	t.Helper()
+	s := new(served)
+	startServing(t, h, s)
+	return s
+}
+
+func startServing(t *testing.T, h *Handler, s *served) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &served{tape: tape{header: http.Header{}}, cancel: cancel, ended: make(chan struct{})}
-	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	s.header, s.cancel, s.ended = http.Header{}, cancel, make(chan struct{})
 	go func() {
 		defer close(s.ended)
-		if err := h.ServeHTTP(&s.tape, r, nil); err != nil {
+		if err := h.ServeHTTP(&s.tape, newStreamRequest(ctx), nil); err != nil {
 			t.Errorf("serving: %v", err)
 		}
 		s.end = time.Now()
 	}()
-	return s
+}
+
+func newStreamRequest(ctx context.Context) *http.Request {
+	return httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
 }
 
 func (w *world) handler(t *testing.T, h *Handler) *Handler {
@@ -99,6 +110,7 @@ func (w *world) handler(t *testing.T, h *Handler) *Handler {
 		t.Fatal(err)
 	}
 	h.tenancy = &tenancy{lease: &lease{hub: w.hub}, log: zap.NewNop()}
+	h.metrics = newRouteMetrics(w.hub.name, h.route)
 	return h
 }
 

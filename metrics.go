@@ -1,0 +1,240 @@
+package redissse
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+)
+
+// Metrics stand on Caddy's own endpoint. Caddy makes a registry for each
+// configuration; the collectors are made once a process and registered in
+// each, so that counters go on over reloads and outlive the hubs.
+//
+// Labels have values from the configuration only: "hub" is a hub's name, or
+// Redis's address if it has none; "route" is a handler's channels as they are
+// configured, before placeholders are replaced. No client can add a series.
+const namespace = "caddy_redis_sse"
+
+var (
+	metricReceived = newCounters("messages_received_total", "Messages that Redis handed over.", "hub")
+	metricBadUTF8  = newCounters("invalid_utf8_total", "Messages in which bytes that are not UTF-8 were replaced.", "hub")
+	metricUnnamed  = newCounters("event_names_omitted_total", "Event names that could not be given as configured.", "hub")
+
+	metricReconnections = newCounters("reconnections_total",
+		"Connections to Redis made after a live one was lost, by why it was lost.", "hub", "reason")
+
+	metricStreams = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "streams", Help: "Open streams.",
+	}, []string{"hub", "route"})
+	metricEnds     = newCounters("streams_total", "Streams that have ended, by what ended them.", "hub", "route", "end")
+	metricSent     = newCounters("events_sent_total", "Messages written to streams; gaps and cursors do not count.", "hub", "route")
+	metricReplayed = newCounters("replayed_events_total",
+		"Messages written to streams that Redis had handed over before the stream opened.", "hub", "route")
+	metricGaps = newCounters("gaps_total", "Gap events written to streams, by reason.", "hub", "route", "reason")
+
+	metricDelivery = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "delivery_seconds",
+		Help: "From a message's receipt to the flush of its event, of messages that were not replayed.",
+		// The clock of receipts has milliseconds. Above 10 s a client stalls.
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"hub", "route"})
+)
+
+func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+// registerMetrics has a configuration's registry serve the metrics. Calls
+// after the first change nothing.
+func registerMetrics(registry prometheus.Registerer) error {
+	for _, c := range []prometheus.Collector{
+		metricReceived, metricBadUTF8, metricUnnamed, metricReconnections, metricStreams, metricEnds,
+		metricSent, metricReplayed, metricGaps, metricDelivery, hubCollector{},
+	} {
+		err := registry.Register(c)
+		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !again {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// hubMetrics are one hub's counters, all of them there from the start: a rate
+// needs a zero to start from.
+type hubMetrics struct {
+	received, badUTF8, unnamed prometheus.Counter
+	reconnections              map[lossReason]prometheus.Counter
+}
+
+func newHubMetrics(hub string) *hubMetrics {
+	m := &hubMetrics{
+		received: metricReceived.WithLabelValues(hub), badUTF8: metricBadUTF8.WithLabelValues(hub),
+		unnamed: metricUnnamed.WithLabelValues(hub), reconnections: map[lossReason]prometheus.Counter{},
+	}
+	for _, reason := range lossReasons {
+		m.reconnections[reason] = metricReconnections.WithLabelValues(hub, string(reason))
+	}
+	return m
+}
+
+// routeMetrics are one handler's.
+type routeMetrics struct {
+	streams        prometheus.Gauge
+	sent, replayed prometheus.Counter
+	ends           map[endReason]prometheus.Counter
+	gaps           map[gapReason]prometheus.Counter
+	delivery       prometheus.Observer
+}
+
+func newRouteMetrics(hub, route string) *routeMetrics {
+	m := &routeMetrics{
+		streams: metricStreams.WithLabelValues(hub, route),
+		sent:    metricSent.WithLabelValues(hub, route), replayed: metricReplayed.WithLabelValues(hub, route),
+		ends: map[endReason]prometheus.Counter{}, gaps: map[gapReason]prometheus.Counter{},
+		delivery: metricDelivery.WithLabelValues(hub, route),
+	}
+	for _, end := range endReasons {
+		m.ends[end] = metricEnds.WithLabelValues(hub, route, string(end))
+	}
+	for _, reason := range gapReasons {
+		m.gaps[reason] = metricGaps.WithLabelValues(hub, route, string(reason))
+	}
+	return m
+}
+
+// count counts a batch that has been written and flushed. opened is the head
+// at which the stream began, now the monotonic time in milliseconds.
+func (m *routeMetrics) count(b *batch, opened uint64, now int64) {
+	sent, replayed := 0, 0
+	for i := range b.items {
+		switch it := &b.items[i]; {
+		case it.msg == nil:
+			m.gaps[it.reason].Inc()
+		case it.seq <= opened:
+			replayed++
+		default:
+			sent++
+			m.delivery.Observe(float64(now-it.msg.received) / 1000)
+		}
+	}
+	m.sent.Add(float64(sent + replayed))
+	if replayed > 0 {
+		m.replayed.Add(float64(replayed))
+	}
+}
+
+// endReason says what ended a stream.
+type endReason string
+
+const (
+	endClient  endReason = "client"  // the client went away
+	endStalled endReason = "stalled" // the client took nothing for stall_timeout
+	endReload  endReason = "reload"  // the configuration was replaced
+	endExit    endReason = "exit"    // Caddy exits
+	endMaxAge  endReason = "max_age" // max_stream_age, or a timeout of the server
+)
+
+var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge}
+
+// lossReason says why a connection to Redis was lost.
+type lossReason string
+
+const (
+	lossSilent   lossReason = "silent"   // no byte for dead_after
+	lossClosed   lossReason = "closed"   // Redis closed it
+	lossNetwork  lossReason = "network"  // any other error of the network
+	lossRefused  lossReason = "refused"  // an error reply
+	lossProtocol lossReason = "protocol" // a reply that was not expected
+)
+
+var lossReasons = []lossReason{lossSilent, lossClosed, lossNetwork, lossRefused, lossProtocol}
+
+// lossReasonOf classifies what ended a generation.
+func lossReasonOf(err error) lossReason {
+	if _, ok := errors.AsType[redis.Error](err); ok {
+		return lossRefused
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return lossNetwork
+	}
+	switch {
+	case errors.Is(err, errSilent):
+		return lossSilent
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return lossClosed
+	}
+	return lossProtocol
+}
+
+// hubCollector tells of the hubs as they are when it is asked. Two may have
+// one name while a reload moves it to another Redis: they add up, but for
+// redis_up, which is that of a hub a configuration holds.
+type hubCollector struct{}
+
+var (
+	gaugeUp            = newHubDesc("redis_up", "Whether the hub is connected to Redis.")
+	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels that the hub holds, lingering ones included.")
+	gaugeMessages      = newHubDesc("buffer_messages", "Messages in the hub's buffers.")
+	gaugeBytes         = newHubDesc("buffer_bytes", "Counted bytes in the hub's buffers: payloads, cached events, fixed costs.")
+)
+
+func newHubDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, []string{"hub"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (hubCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{gaugeUp, gaugeSubscriptions, gaugeMessages, gaugeBytes} {
+		to <- d
+	}
+}
+
+// hubState is what all hubs of one name are together.
+type hubState struct {
+	held, up                 bool
+	channels, messages, size float64
+}
+
+// Collect implements prometheus.Collector.
+func (hubCollector) Collect(to chan<- prometheus.Metric) {
+	states := map[string]*hubState{}
+	hubs.Range(func(_, pooled any) bool {
+		h := pooled.(*hub)
+		if states[h.name] == nil {
+			states[h.name] = new(hubState)
+		}
+		states[h.name].add(h)
+		return true
+	})
+	for name, s := range states {
+		up := 0.0
+		if s.up {
+			up = 1
+		}
+		for desc, value := range map[*prometheus.Desc]float64{
+			gaugeUp: up, gaugeSubscriptions: s.channels, gaugeMessages: s.messages, gaugeBytes: s.size,
+		} {
+			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, name)
+		}
+	}
+}
+
+func (s *hubState) add(h *hub) {
+	h.mu.Lock()
+	held, channels := len(h.registered) > 0, len(h.channels)
+	h.mu.Unlock()
+	up := h.connected.Load()
+	switch {
+	case held == s.held:
+		s.up = s.up || up
+	case held:
+		s.held, s.up = true, up
+	}
+	s.channels += float64(channels)
+	s.messages += float64(h.usage.messages.Load())
+	s.size += float64(h.usage.bytes.Load())
+}

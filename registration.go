@@ -1,0 +1,115 @@
+package redissse
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+)
+
+// lease is one holder's claim on a hub in the pool.
+type lease struct {
+	hub      *hub
+	key      hubKey
+	settings *settings
+	released atomic.Bool
+}
+
+// release gives the claim up. Calls after the first do nothing.
+func (l *lease) release() error {
+	if l.released.Swap(true) {
+		return nil
+	}
+	_, err := hubs.Delete(l.key)
+	return err
+}
+
+// claim takes a claim on the hub of that key, which is made if there is none.
+func claim(key hubKey, s *settings, log *zap.Logger) (*lease, error) {
+	pooled, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return newHub(key.label(), s, log), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("taking hub %q: %w", key.name, err)
+	}
+	return &lease{hub: pooled.(*hub), key: key, settings: s}, nil
+}
+
+// settings is a hub's resolved configuration. Immutable.
+type settings struct {
+	redis        *redis.Options // as parsed from the URL
+	limits       limits
+	linger       time.Duration
+	pingInterval time.Duration
+	deadAfter    time.Duration
+	reconnectMin time.Duration
+	reconnectMax time.Duration
+}
+
+type registration struct {
+	token    any
+	settings *settings
+	log      *zap.Logger
+}
+
+// register puts s in force under token, which stands for one running
+// configuration. Of several registered settings the largest limits count, so
+// that a smaller one takes effect once the old configuration has gone; of the
+// rest, the newest.
+func (h *hub) register(token any, s *settings, log *zap.Logger) {
+	h.reconfigure(func(rs []registration) []registration { return append(rs, registration{token, s, log}) })
+}
+
+// unregister takes token's settings out. The last ones stay in force for the
+// streams that still hold the hub.
+func (h *hub) unregister(token any) {
+	h.reconfigure(func(rs []registration) []registration {
+		return slices.DeleteFunc(rs, func(r registration) bool { return r.token == token })
+	})
+}
+
+// reconfigure changes what is registered, and evicts what is over limits that
+// have become smaller by it.
+func (h *hub) reconfigure(change func([]registration) []registration) {
+	for _, b := range h.reconfigured(change) {
+		b.trim(h.settings.Load().limits)
+	}
+}
+
+// reconfigured returns the buffers to be trimmed.
+func (h *hub) reconfigured(change func([]registration) []registration) []*buffer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.registered = change(h.registered)
+	if len(h.registered) == 0 {
+		return nil
+	}
+	before := h.settings.Load().limits
+	h.inForceLocked()
+	after := h.settings.Load().limits
+	if after.messages >= before.messages && after.bytes >= before.bytes {
+		return nil // ages and lingering are looked at anyway, every tick
+	}
+	buffers := make([]*buffer, 0, len(h.channels))
+	for _, sub := range h.channels {
+		buffers = append(buffers, sub.buf)
+	}
+	return buffers
+}
+
+func (h *hub) inForceLocked() {
+	newest := h.registered[len(h.registered)-1]
+	s := *newest.settings
+	for _, r := range h.registered {
+		s.limits.messages = max(s.limits.messages, r.settings.limits.messages)
+		s.limits.bytes = max(s.limits.bytes, r.settings.limits.bytes)
+		s.limits.maxAge = max(s.limits.maxAge, r.settings.limits.maxAge)
+		s.linger = max(s.linger, r.settings.linger)
+	}
+	h.settings.Store(&s)
+	h.logger.Store(newest.log)
+}
