@@ -17,6 +17,7 @@ type delivery struct {
 	sink    *sink
 	ending  *ending
 	metrics *routeMetrics
+	behind  bool // the last write left something for the next stream
 }
 
 // scratch is what one write needs. It is pooled: thousands of idle streams
@@ -75,9 +76,22 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 		work.out = work.out[:0]
 		d.stream.wrote(b)
 		if last {
+			d.behind = b.more
 			return nil
 		}
 	}
+}
+
+// close writes the last of a stream: prefix and a cursor. A client that is
+// behind gets no more messages; it has its next stream for them.
+func (d *delivery) close(prefix []byte) error {
+	if !d.behind {
+		return d.write(prefix, true)
+	}
+	if err := d.send(d.format.appendCursor(prefix, d.stream.cursor)); err != nil {
+		return err
+	}
+	return d.sink.flush()
 }
 
 // encode appends the batch's events to out. Large bodies are written past it:

@@ -103,6 +103,26 @@ func TestADrainComesBeforeAnAgeThatIsFurtherOff(t *testing.T) {
 	})
 }
 
+func TestAnAgeThatIsNearerComesBeforeADrain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		window := &Drain{Reload: caddy.Duration(time.Hour)}
+		h := w.handler(t, &Handler{Channels: []string{"a"}, MaxStreamAge: caddy.Duration(time.Second), Drain: window})
+		begin := time.Now()
+		streams := make([]*served, 20)
+		for i := range streams {
+			streams[i] = serve(t, h)
+		}
+		w.settled()
+		h.drain.begin()
+		for _, s := range streams {
+			<-s.ended
+			if age := s.end.Sub(begin); age > time.Second {
+				t.Errorf("ended after %s, want at most its age of 1s", age)
+			}
+		}
+	})
+}
+
 // Exit must not wait for a window that a reload has opened before.
 func TestExitShortensTheDrainOfAReload(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
@@ -199,6 +219,34 @@ func TestASlowClientCannotPutOffItsEnding(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One that is only behind keeps its place: its last words are a cursor of what it has got.
+func TestAClientThatIsBehindEndsProperly(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.handler(t, &Handler{Channels: []string{"a"}, From: "start"})
+		first := serve(t, h)
+		w.settled()
+		for range 500 {
+			w.publish("a", 10<<10)
+		}
+		w.settled()
+		first.cancel()
+		<-first.ended
+
+		s := &served{}
+		s.pause = time.Second // some batches go through within a stall timeout
+		startServing(t, h, s)
+		time.Sleep(10 * time.Second)
+		h.drain.begin()
+		<-s.ended
+		p, events := s.parsed()
+		last := events[len(events)-1]
+		if len(events) > 400 || last.Type != "cursor" || last.ID != p.LastEventID || p.Retry == defaultRetry {
+			t.Errorf("the last of %d events is %s %.60q with a retry of %s, want a cursor and a retry of its own",
+				len(events), last.Type, last.Data, p.Retry)
+		}
+	})
 }
 
 func TestEndsAreCountedByTheirReason(t *testing.T) {

@@ -372,6 +372,9 @@ func TestFramesAreMadeOncePerFormat(t *testing.T) {
 	if again, cost := b.body(m, &first, roomy); &again[0] != &body[0] || cost.size != 0 {
 		t.Error("a second format drives out the first one's frame")
 	}
+	if n := b.usage.bytes.Load(); n != m.cost || n <= messageCost+2*frameCost {
+		t.Errorf("the hub counts %d bytes for a message of %d with two frames", n, m.cost)
+	}
 }
 
 func TestFramesOfConcurrentStreams(t *testing.T) {

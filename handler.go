@@ -164,7 +164,7 @@ func (d *delivery) run(ctx context.Context, h *Handler, wake *waiter) endReason 
 			end.exitBegun()
 		case <-end.timer.C:
 			// A retry of its own for each: they must not come back together.
-			_ = d.write(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds()), true)
+			_ = d.close(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds()))
 			return end.reason
 		case <-ctx.Done():
 			return endClient
