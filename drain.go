@@ -27,21 +27,22 @@ func newDrain() *drain {
 // after the first do nothing.
 func (d *drain) begin() {
 	d.once.Do(func() {
-		d.reason, d.over = endReload, d.reload
+		d.reason, d.over = endReload, d.graceful(d.reload)
 		if caddy.Exiting() {
-			d.reason, d.over = endExit, d.exitWindow()
+			d.reason, d.over = endExit, d.graceful(d.exit)
 		}
 		close(d.begun)
 	})
 }
 
-// exitWindow leaves a fifth of grace_period, after which Caddy cuts what is
-// still open, for the last writes.
-func (d *drain) exitWindow() time.Duration {
+// graceful shortens a window so that it leaves a fifth of grace_period for the
+// last writes. After that, Caddy cuts what is open on exit and, of HTTP/3, on
+// reload.
+func (d *drain) graceful(window time.Duration) time.Duration {
 	if grace := d.grace(); grace > 0 {
-		return min(d.exit, grace*4/5)
+		return min(window, grace*4/5)
 	}
-	return d.exit
+	return window
 }
 
 // gracePeriod returns the grace_period of ctx's configuration. It is for
@@ -117,7 +118,7 @@ func (e *ending) drainBegun() {
 // streams of earlier configurations, too.
 func (e *ending) exitBegun() {
 	e.exiting = nil
-	e.within(jitter(0, e.drain.exitWindow()), endExit)
+	e.within(jitter(0, e.drain.graceful(e.drain.exit)), endExit)
 }
 
 // passed reports whether the stream has been due for some time. A stream that

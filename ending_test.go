@@ -163,17 +163,17 @@ func TestExitAloneEndsNoStream(t *testing.T) {
 	})
 }
 
-func TestTheExitWindowIsWithinTheGracePeriod(t *testing.T) {
-	for _, test := range []struct{ exit, grace, want time.Duration }{
+func TestWindowsAreWithinTheGracePeriod(t *testing.T) {
+	for _, test := range []struct{ window, grace, want time.Duration }{
 		{5 * time.Second, 0, 5 * time.Second},
 		{5 * time.Second, 10 * time.Second, 5 * time.Second},
 		{5 * time.Second, 2 * time.Second, 1600 * time.Millisecond},
 		{0, 2 * time.Second, 0},
 	} {
 		d := newDrain()
-		d.exit, d.grace = test.exit, func() time.Duration { return test.grace }
-		if got := d.exitWindow(); got != test.want {
-			t.Errorf("drain %s with grace_period %s takes %s, want %s", test.exit, test.grace, got, test.want)
+		d.reload, d.grace = test.window, func() time.Duration { return test.grace }
+		if d.begin(); d.over != test.want {
+			t.Errorf("drain %s with grace_period %s takes %s, want %s", test.window, test.grace, d.over, test.want)
 		}
 	}
 }

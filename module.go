@@ -224,13 +224,14 @@ type Handler struct {
 }
 
 // Drain says over which time streams end, each at a random moment of it, so
-// that clients do not all come back at once. 0 ends them at once.
+// that clients do not all come back at once. 0 ends them at once. With a
+// grace_period it takes no more than 4/5 of that, after which Caddy would cut
+// them.
 type Drain struct {
 	// When the configuration is replaced, at most 1h.
 	Reload caddy.Duration `json:"reload,omitempty"`
 
-	// When Caddy exits, which waits for it, at most 1h; no more than 4/5 of
-	// the grace_period, if there is one.
+	// When Caddy exits, which waits for it, at most 1h.
 	Exit caddy.Duration `json:"exit,omitempty"`
 }
 
