@@ -390,7 +390,10 @@ func TestHubDefaults(t *testing.T) {
 	}
 	addr := got.redis.Addr
 	got.redis = nil
-	want := settings{nil, limits{10000, 4 << 20, 900_000}, 5 * time.Minute, time.Second, 9 * time.Second, time.Second, 10 * time.Second}
+	want := settings{
+		limits: limits{10000, 4 << 20, 900_000}, linger: 5 * time.Minute, pingInterval: time.Second, deadAfter: 9 * time.Second,
+		reconnectMin: time.Second, reconnectMax: 10 * time.Second,
+	}
 	if *got != want || addr != "127.0.0.1:6379" {
 		t.Errorf("got %+v at %s, want %+v", *got, addr, want)
 	}

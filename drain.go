@@ -12,11 +12,12 @@ import (
 // drain tells a configuration's streams that they have to end.
 type drain struct {
 	reload, exit time.Duration        // over which time, by why
-	grace        func() time.Duration // Caddy's grace_period, 0 for none
+	grace        func() time.Duration // the configuration's grace_period, 0 for none
 	begun        chan struct{}        // closed when it begins
 	once         sync.Once
-	reason       endReason // set before begun is closed, as the next
+	reason       endReason // set before begun is closed, as the next two
 	over         time.Duration
+	at           time.Time
 }
 
 func newDrain() *drain {
@@ -27,10 +28,11 @@ func newDrain() *drain {
 // after the first do nothing.
 func (d *drain) begin() {
 	d.once.Do(func() {
-		d.reason, d.over = endReload, d.graceful(d.reload)
+		d.at, d.reason, d.over = time.Now(), endReload, d.reload
 		if caddy.Exiting() {
-			d.reason, d.over = endExit, d.graceful(d.exit)
+			d.reason, d.over = endExit, d.exit
 		}
+		d.over = graceful(d.over, d.grace())
 		close(d.begun)
 	})
 }
@@ -38,16 +40,15 @@ func (d *drain) begin() {
 // graceful shortens a window so that it leaves a fifth of grace_period for the
 // last writes. After that, Caddy cuts what is open on exit and, of HTTP/3, on
 // reload.
-func (d *drain) graceful(window time.Duration) time.Duration {
-	if grace := d.grace(); grace > 0 {
+func graceful(window, grace time.Duration) time.Duration {
+	if grace > 0 {
 		return min(window, grace*4/5)
 	}
 	return window
 }
 
-// gracePeriod returns the grace_period of ctx's configuration. It is for
-// after the configuration has been loaded: while it is, the HTTP app that
-// holds it is not there to be asked.
+// gracePeriod returns the grace_period of ctx's configuration. It is for when
+// all apps have been loaded: before, the HTTP app is not there to be asked.
 func gracePeriod(ctx caddy.Context) time.Duration {
 	app, err := ctx.AppIfConfigured("http")
 	if err != nil {
@@ -105,20 +106,26 @@ func (e *ending) within(d time.Duration, reason endReason) {
 	}
 }
 
+// spread has the stream end at a random moment of a window that began at some
+// time. One that came later may find it over.
+func (e *ending) spread(began time.Time, window time.Duration, reason endReason) {
+	e.within(max(0, jitter(0, window)-time.Since(began)), reason)
+}
+
 // drainBegun is to be called when draining is closed.
 func (e *ending) drainBegun() {
 	e.draining = nil
-	e.within(jitter(0, e.drain.over), e.drain.reason)
+	e.spread(e.drain.at, e.drain.over, e.drain.reason)
 	if e.drain.reason == endReload {
 		e.exiting = e.hub.exiting
 	}
 }
 
 // exitBegun is to be called when exiting is closed: the process waits for the
-// streams of earlier configurations, too.
+// streams of earlier configurations, too, for as long as the newest allows.
 func (e *ending) exitBegun() {
 	e.exiting = nil
-	e.within(jitter(0, e.drain.graceful(e.drain.exit)), endExit)
+	e.spread(e.hub.exitAt, graceful(e.drain.exit, e.hub.settings.Load().grace), endExit)
 }
 
 // passed reports whether the stream has been due for some time. A stream that

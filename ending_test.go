@@ -137,10 +137,53 @@ func TestExitShortensTheDrainOfAReload(t *testing.T) {
 		time.Sleep(time.Second)
 		begin := time.Now()
 		w.hub.exit()
-		for _, s := range streams {
+		late := serve(t, h)
+		for _, s := range append(streams, late) {
 			<-s.ended
 			if took := s.end.Sub(begin); took > time.Second {
 				t.Fatalf("ended %s after the exit began, want within its window", took)
+			}
+		}
+	})
+}
+
+// The newest configuration's grace_period is the one that an exit keeps to.
+func TestExitOfADrainingConfigurationIsWithinTheNewestGracePeriod(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		window := &Drain{Reload: caddy.Duration(time.Hour), Exit: caddy.Duration(time.Minute)}
+		h := w.handler(t, &Handler{Channels: []string{"a"}, Drain: window})
+		s := serve(t, h)
+		w.settled()
+		h.drain.begin()
+		time.Sleep(time.Second)
+		newest := *w.hub.settings.Load()
+		newest.grace = 5 * time.Second
+		w.hub.register(t, &newest, zap.NewNop())
+		begin := time.Now()
+		w.hub.exit()
+		<-s.ended
+		if took := s.end.Sub(begin); took > 4*time.Second {
+			t.Errorf("ended %s after the exit began, want within 4/5 of the grace period", took)
+		}
+	})
+}
+
+// One that waits for Redis while the drain begins opens in the middle of the window, and has only what is left of it.
+func TestTheWindowCountsFromTheDrainsBeginning(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.up = false
+		h := w.handler(t, &Handler{Channels: []string{"a"}, Drain: &Drain{Reload: caddy.Duration(3 * time.Second)}})
+		streams := make([]*served, 50)
+		for i := range streams {
+			streams[i] = serve(t, h)
+		}
+		synctest.Wait()
+		h.drain.begin()
+		begin := time.Now()
+		for _, s := range streams {
+			<-s.ended
+			if took := s.end.Sub(begin); took < defaultOpenTimeout || took > 3*time.Second {
+				t.Errorf("ended %s after the drain began, want after its opening and within the window", took)
 			}
 		}
 	})

@@ -44,6 +44,7 @@ type hub struct {
 	aging    aging
 	kick     chan struct{} // wakes the writer: changed or the replies it waits for
 	exiting  chan struct{} // closed once Caddy exits
+	exitAt   time.Time     // set before exiting is closed
 	usage    usage         // of all buffers
 	metrics  *hubMetrics
 
@@ -250,6 +251,7 @@ func (h *hub) exit() {
 	select {
 	case <-h.exiting:
 	default:
+		h.exitAt = time.Now()
 		close(h.exiting)
 	}
 }

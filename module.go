@@ -40,8 +40,10 @@ type App struct {
 	// The hubs by name. A handler that names none uses "default".
 	Hubs map[string]*Hub `json:"hubs,omitempty"`
 
+	ctx    caddy.Context
 	log    *zap.Logger
 	leases map[hubKey]*lease
+	grace  time.Duration // Caddy's grace_period; known at Start
 }
 
 // CaddyModule returns the Caddy module information.
@@ -52,7 +54,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Provision resolves the hubs and takes them from the pool. It does no I/O:
 // Redis may be down, and "caddy validate" runs it, too.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.log = ctx.Logger()
+	a.ctx, a.log = ctx, ctx.Logger()
 	a.leases = map[hubKey]*lease{}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
@@ -121,8 +123,11 @@ const defaultHub = "default"
 // Start puts the configuration's settings in force and connects the hubs in
 // the background. Handlers may have served requests before; those wait.
 func (a *App) Start() error {
+	a.grace = gracePeriod(a.ctx)
 	for _, l := range a.leases {
-		l.hub.register(a, l.settings, a.log)
+		s := *l.settings
+		s.grace = a.grace
+		l.hub.register(a, &s, a.log)
 		l.hub.start()
 	}
 	return nil
@@ -274,7 +279,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
 	h.metrics = newRouteMetrics(lease.hub.name, h.route)
-	h.drain.grace = func() time.Duration { return gracePeriod(ctx) }
+	h.drain.grace = func() time.Duration { return app.(*App).grace }
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		h.capAge(time.Duration(server.WriteTimeout), "write_timeout", ctx.Logger())
 		h.capAge(time.Duration(server.ReadTimeout), "read_timeout", ctx.Logger())

@@ -48,6 +48,7 @@ type settings struct {
 	deadAfter    time.Duration
 	reconnectMin time.Duration
 	reconnectMax time.Duration
+	grace        time.Duration // Caddy's grace_period, 0 for none; known at Start
 }
 
 type registration struct {
