@@ -215,13 +215,15 @@ func (h *Handler) parseDrain(d *caddyfile.Dispenser) error {
 	if len(args) < 1 || len(args) > 2 {
 		return d.ArgErr()
 	}
-	h.Drain = &Drain{Exit: caddy.Duration(defaultDrainExit)}
+	h.Drain = new(Drain)
 	for i, to := range []*caddy.Duration{&h.Drain.Reload, &h.Drain.Exit}[:len(args)] {
 		t, err := caddy.ParseDuration(args[i])
 		if err != nil || t < 0 {
 			return d.Errf("drain is %q, want durations", strings.Join(args, " "))
 		}
-		*to = caddy.Duration(t)
+		if *to = caddy.Duration(t); t == 0 {
+			*to = -1 // in JSON, 0 is the default
+		}
 	}
 	return nil
 }

@@ -11,12 +11,11 @@ import (
 
 // drain tells a configuration's streams that they have to end.
 type drain struct {
-	reload, exit time.Duration        // over which time, by why
+	reload, exit time.Duration        // over which time, by why; not above 0: at once
 	grace        func() time.Duration // the configuration's grace_period, 0 for none
 	begun        chan struct{}        // closed when it begins
 	once         sync.Once
-	reason       endReason // set before begun is closed, as the next two
-	over         time.Duration
+	reason       endReason // set before begun is closed, as the next
 	at           time.Time
 }
 
@@ -28,11 +27,10 @@ func newDrain() *drain {
 // after the first do nothing.
 func (d *drain) begin() {
 	d.once.Do(func() {
-		d.at, d.reason, d.over = time.Now(), endReload, d.reload
+		d.at, d.reason = time.Now(), endReload
 		if caddy.Exiting() {
-			d.reason, d.over = endExit, d.exit
+			d.reason = endExit
 		}
-		d.over = graceful(d.over, d.grace())
 		close(d.begun)
 	})
 }
@@ -42,9 +40,9 @@ func (d *drain) begin() {
 // reload.
 func graceful(window, grace time.Duration) time.Duration {
 	if grace > 0 {
-		return min(window, grace*4/5)
+		window = min(window, grace*4/5)
 	}
-	return window
+	return max(0, window)
 }
 
 // gracePeriod returns the grace_period of ctx's configuration. It is for when
@@ -57,9 +55,9 @@ func gracePeriod(ctx caddy.Context) time.Duration {
 	return time.Duration(app.(*caddyhttp.App).GracePeriod)
 }
 
-// capAge has streams end before a timeout of the server cuts them, which it
+// capAge has streams end before the server's write_timeout cuts them, which it
 // does whatever they write.
-func (h *Handler) capAge(timeout time.Duration, name string, log *zap.Logger) {
+func (h *Handler) capAge(timeout time.Duration, log *zap.Logger) {
 	if timeout <= 0 {
 		return
 	}
@@ -70,8 +68,8 @@ func (h *Handler) capAge(timeout time.Duration, name string, log *zap.Logger) {
 		return
 	}
 	h.maxAge = most
-	log.Warn("a timeout of the server limits the age of streams: they end before it and clients come back",
-		zap.String("timeout", name), zap.Duration("value", timeout), zap.Duration("max_stream_age", most))
+	log.Warn("the server's write_timeout limits the age of streams: they end before it and clients come back",
+		zap.Duration("write_timeout", timeout), zap.Duration("max_stream_age", most))
 }
 
 // ending is when and why one stream ends by itself. Not safe for concurrent
@@ -115,17 +113,25 @@ func (e *ending) spread(began time.Time, window time.Duration, reason endReason)
 // drainBegun is to be called when draining is closed.
 func (e *ending) drainBegun() {
 	e.draining = nil
-	e.spread(e.drain.at, e.drain.over, e.drain.reason)
-	if e.drain.reason == endReload {
-		e.exiting = e.hub.exiting
+	if e.drain.reason == endExit {
+		e.exitFrom(e.drain.at)
+		return
 	}
+	e.spread(e.drain.at, graceful(e.drain.reload, e.drain.grace()), endReload)
+	e.exiting = e.hub.exiting
 }
 
 // exitBegun is to be called when exiting is closed: the process waits for the
-// streams of earlier configurations, too, for as long as the newest allows.
+// streams of earlier configurations, too.
 func (e *ending) exitBegun() {
 	e.exiting = nil
-	e.spread(e.hub.exitAt, graceful(e.drain.exit, e.hub.settings.Load().grace), endExit)
+	e.exitFrom(e.hub.exitAt)
+}
+
+// exitFrom keeps to the grace_period of the newest configuration: it is the
+// one that counts on exit.
+func (e *ending) exitFrom(began time.Time) {
+	e.spread(began, graceful(e.drain.exit, e.hub.settings.Load().grace), endExit)
 }
 
 // passed reports whether the stream has been due for some time. A stream that

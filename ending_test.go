@@ -168,6 +168,25 @@ func TestExitOfADrainingConfigurationIsWithinTheNewestGracePeriod(t *testing.T) 
 	})
 }
 
+// A configuration that has just been replaced may hear of its end only once Caddy exits.
+func TestExitRightAfterAReloadIsWithinTheNewestGracePeriod(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.handler(t, &Handler{Channels: []string{"a"}, Drain: &Drain{Exit: caddy.Duration(time.Hour)}})
+		s := serve(t, h)
+		w.settled()
+		newest := *w.hub.settings.Load()
+		newest.grace = 5 * time.Second
+		w.hub.register(t, &newest, zap.NewNop())
+		begin := time.Now()
+		h.drain.at, h.drain.reason = begin, endExit
+		close(h.drain.begun)
+		<-s.ended
+		if took := s.end.Sub(begin); took > 4*time.Second {
+			t.Errorf("ended %s after the exit began, want within 4/5 of the grace period", took)
+		}
+	})
+}
+
 // One that waits for Redis while the drain begins opens in the middle of the window, and has only what is left of it.
 func TestTheWindowCountsFromTheDrainsBeginning(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
@@ -212,13 +231,27 @@ func TestWindowsAreWithinTheGracePeriod(t *testing.T) {
 		{5 * time.Second, 10 * time.Second, 5 * time.Second},
 		{5 * time.Second, 2 * time.Second, 1600 * time.Millisecond},
 		{0, 2 * time.Second, 0},
+		{-1, 0, 0},
 	} {
-		d := newDrain()
-		d.reload, d.grace = test.window, func() time.Duration { return test.grace }
-		if d.begin(); d.over != test.want {
-			t.Errorf("drain %s with grace_period %s takes %s, want %s", test.window, test.grace, d.over, test.want)
+		if got := graceful(test.window, test.grace); got != test.want {
+			t.Errorf("drain %s with grace_period %s takes %s, want %s", test.window, test.grace, got, test.want)
 		}
 	}
+}
+
+func TestADrainOfAReloadIsWithinItsGracePeriod(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.handler(t, &Handler{Channels: []string{"a"}})
+		h.drain.grace = func() time.Duration { return time.Second }
+		s := serve(t, h)
+		w.settled()
+		begin := time.Now()
+		h.drain.begin()
+		<-s.ended
+		if took := s.end.Sub(begin); took > time.Second*4/5 {
+			t.Errorf("ended %s after the drain began, want within 4/5 of the grace period", took)
+		}
+	})
 }
 
 // A client that takes each write just before it would count as stalled, and has much to take, must not hold up an ending.
@@ -320,8 +353,9 @@ func TestEndsAreCountedByTheirReason(t *testing.T) {
 		wantEnd(t, ends, endStalled)
 
 		ends = endsOf(t, h)
-		h.drain.exit, h.drain.reason = h.drain.reload, endExit
-		h.drain.once.Do(func() { close(h.drain.begun) }) // as begin does while Caddy exits, which this process does not
+		h.drain.reason = endExit
+		h.drain.at = time.Now()
+		close(h.drain.begun) // as begin does while Caddy exits, which this process does not
 		s = serve(t, h)
 		w.settled()
 		<-s.ended
@@ -345,7 +379,7 @@ func TestATimeoutOfTheServerLimitsTheAge(t *testing.T) {
 		if err := h.resolve(); err != nil {
 			t.Fatal(err)
 		}
-		h.capAge(test.timeout, "write_timeout", logger)
+		h.capAge(test.timeout, logger)
 		if h.maxAge != test.want {
 			t.Errorf("max_stream_age %s with a timeout of %s: %s, want %s", test.age, test.timeout, h.maxAge, test.want)
 		}

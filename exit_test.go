@@ -4,178 +4,42 @@ package redissse
 
 import (
 	"bytes"
-	"errors"
+	"context"
 	"fmt"
+	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
-// caddyBinary builds cmd/caddy, once for all tests of a run.
-var caddyBinary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(testDir, "caddy")
-	if out, err := exec.Command("go", "build", "-o", path, "./cmd/caddy").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building cmd/caddy: %w\n%s", err, out)
+// exitRoutes serve each path as a channel. A reload leaves streams open for about as long as it can.
+const exitRoutes = `
+	redis_sse {http.request.uri.path.0} {
+		drain 1h 500ms
 	}
-	return path, nil
-})
-
-// exitConfig is a Caddyfile as caddy fmt leaves it, but for its address and its Redis.
-const exitConfig = `{
-	admin off
-	persist_config off
-	auto_https off
-	redis_sse {
-		redis %s
-	}
-}
-
-http://%s {
-	redis_sse jobs {
-		drain 30s %s
-	}
-}
 `
 
-// runCaddy runs a command of the binary on a Caddyfile and returns what it printed.
-func runCaddy(t *testing.T, text string, args ...string) (stdout, stderr string, err error) {
+// exitOverEachProtocol is overEachProtocol, side by side: what these tests do is wait.
+func exitOverEachProtocol(t *testing.T, test func(t *testing.T, proto string)) {
 	t.Helper()
-	bin, err := caddyBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), bin, args...)
-	cmd.Dir = dir
-	var out, log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &log
-	err = cmd.Run()
-	return out.String(), log.String(), err
+	overEachProtocol(t, func(t *testing.T, proto string) {
+		t.Parallel()
+		test(t, proto)
+	})
 }
 
-// caddyProcess is "caddy run".
-type caddyProcess struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	url    string
-	log    *os.File
-	client *http.Client
-	exited chan struct{}
-	err    error // once exited is closed
-}
-
-func startCaddyProcess(t *testing.T, redis, drain string) *caddyProcess {
+// judgeCleanEnds is judgeLastWords for many streams. It stops at one that fails: hundreds would say the same.
+func judgeCleanEnds(t *testing.T, streams []*ssetest.Stream) {
 	t.Helper()
-	bin, err := caddyBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := freeGatewayAddr(t)
-	config := filepath.Join(t.TempDir(), "Caddyfile")
-	if err := os.WriteFile(config, fmt.Appendf(nil, exitConfig, redis, addr, drain), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &caddyProcess{
-		t: t, cmd: exec.Command(bin, "run", "--config", config, "--adapter", "caddyfile"), url: "http://" + addr + "/",
-		log: log, client: &http.Client{Transport: &http.Transport{}}, exited: make(chan struct{}),
-	}
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.exited)
-	}()
-	t.Cleanup(p.kill)
-	p.awaitUp()
-	return p
-}
-
-func (p *caddyProcess) kill() {
-	_ = p.cmd.Process.Kill() // fails only if it has ended
-	<-p.exited
-	_ = p.log.Close()
-	p.client.CloseIdleConnections()
-	if p.t.Failed() {
-		text, err := os.ReadFile(p.log.Name())
-		p.t.Logf("log of caddy (%v):\n%s", err, text)
-	}
-}
-
-// awaitUp returns when the process serves.
-func (p *caddyProcess) awaitUp() {
-	p.t.Helper()
-	for end := time.Now().Add(gatewayWait); ; time.Sleep(10 * time.Millisecond) {
-		request, err := http.NewRequestWithContext(p.t.Context(), http.MethodHead, p.url, nil)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		response, err := p.client.Do(request)
-		if err == nil {
-			_ = response.Body.Close()
+	for _, s := range streams {
+		if judgeLastWords(t, s); t.Failed() {
 			return
 		}
-		select {
-		case <-p.exited:
-			p.t.Fatalf("caddy ended at once: %v", p.err)
-		default:
-		}
-		if time.Now().After(end) {
-			p.t.Fatalf("caddy does not serve after %v: %v", gatewayWait, err)
-		}
-	}
-}
-
-func TestASignalEndsStreamsProperlyAndTheProcess(t *testing.T) {
-	server := redistest.Start(t)
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		t.Run(sig.String(), func(t *testing.T) {
-			p := startCaddyProcess(t, server.URL(), "1s")
-			var streams []*ssetest.Stream
-			for range 20 {
-				s := ssetest.Open(t, p.client, p.url)
-				s.SkipCursor()
-				streams = append(streams, s)
-			}
-			server.Publish("jobs", "hello")
-			for _, s := range streams {
-				resumeMessages(t, s, "hello")
-			}
-			if err := p.cmd.Process.Signal(sig); err != nil {
-				t.Fatal(err)
-			}
-			for _, s := range streams {
-				judgeLastWords(t, s)
-			}
-			// Far less than the window of a reload: that one does not count here.
-			select {
-			case <-p.exited:
-				if p.err != nil {
-					t.Errorf("caddy ended with %v", p.err)
-				}
-			case <-time.After(gatewayWait):
-				t.Error("caddy goes on")
-			}
-		})
 	}
 }
 
@@ -190,67 +54,263 @@ func judgeLastWords(t *testing.T, s *ssetest.Stream) {
 	if err := s.Err(); err != nil {
 		t.Errorf("the stream was cut: %v", err)
 	}
+	judgeLastBytes(t, s.Raw())
+}
+
+// judgeLastBytes is judgeLastWords for a body in full.
+func judgeLastBytes(t *testing.T, body []byte) {
+	t.Helper()
+	// From the last retry on: the cursor of the beginning is not one of the end.
+	words := body[max(0, bytes.LastIndex(body, []byte("retry: "))):]
+	parser := ssetest.NewParser()
 	var last ssetest.Event
-	for e, more := s.TryNext(0); more; e, more = s.TryNext(0) {
-		last = e
+	if events := parser.Push(words); len(events) > 0 {
+		last = events[len(events)-1]
 	}
-	if _, ok := parseCursor(last.ID); last.Type != "cursor" || !ok || last.ID != s.LastEventID() {
+	if _, ok := parseCursor(last.ID); last.Type != "cursor" || !ok || last.ID != parser.LastEventID {
 		t.Errorf("the last event is %+q, want a cursor with an id", last)
 	}
-	if retry := s.Retry(); retry < defaultRetry/2 || retry > 3*defaultRetry/2 {
-		t.Errorf("the last retry is %v", retry)
+	if parser.Retry < defaultRetry/2 || parser.Retry > 3*defaultRetry/2 {
+		t.Errorf("the last retry is %v", parser.Retry)
 	}
-	if raw := s.Raw(); bytes.Count(raw, []byte("retry: ")) != 2 {
-		t.Errorf("want a retry at the beginning and one at the end: %q", raw)
-	}
-}
-
-func TestCaddyCommandsWorkWithoutRedis(t *testing.T) {
-	text := fmt.Sprintf(exitConfig, "redis://127.0.0.1:1/0", "127.0.0.1:1", "5s")
-	for command, want := range map[string]string{
-		"validate --config Caddyfile":                     "Valid configuration",
-		"adapt --config Caddyfile --validate":             `"redis_sse"`,
-		"list-modules --skip-standard":                    "http.handlers.redis_sse\nredis_sse\n",
-		"fmt --diff Caddyfile":                            "",
-		"validate --config Caddyfile --adapter caddyfile": "Valid configuration",
-	} {
-		stdout, stderr, err := runCaddy(t, text, strings.Fields(command)...)
-		if err != nil || !strings.Contains(stdout, want) {
-			t.Errorf("caddy %s: %v\n%s\n%s", command, err, stdout, stderr)
-		}
-	}
-	if !bytes.Equal(caddyfile.Format([]byte(text)), []byte(text)) {
-		t.Errorf("caddy fmt changes:\n%s", text)
+	if bytes.Count(body, []byte("retry: ")) != 2 {
+		t.Errorf("want a retry at the beginning and one at the end: %q", body)
 	}
 }
 
-func TestBadRedisURLsAreNamedWithoutTheirPassword(t *testing.T) {
-	const password = "s3cr3t-word"
-	t.Setenv("REDISSSE_TEST_URL", "http://user:"+password+"@127.0.0.1:1/0")
-	for redis, want := range map[string]string{
-		"{env.REDISSSE_TEST_UNSET}":                                "env.REDISSSE_TEST_UNSET",
-		"redis://:" + password + "@{env.REDISSSE_TEST_UNSET}:6379": "env.REDISSSE_TEST_UNSET",
-		"{env.REDISSSE_TEST_URL}":                                  "127.0.0.1:1/0",
-		"http://user:" + password + "@127.0.0.1:1/0":               "127.0.0.1:1/0",
-		"redis://user:" + password + "@127.0.0.1:port/0":           "127.0.0.1:port/0",
-		"redis://:" + password + "%zz@127.0.0.1:1/0":               "127.0.0.1:1/0",
-		"redis://:" + password + "@127.0.0.1:1/database":           "127.0.0.1:1/database",
-		"redis://:" + password + "@127.0.0.1:1/0?no_such_option=1": "no_such_option",
-		password + "@127.0.0.1:1":                                  "127.0.0.1:1",
+// judgeApart fails if all streams ended with the same retry: their clients would come back at once.
+func judgeApart(t *testing.T, streams []*ssetest.Stream) {
+	t.Helper()
+	for _, s := range streams {
+		if s.Retry() != streams[0].Retry() {
+			return
+		}
+	}
+	t.Errorf("all %d clients come back after %v", len(streams), streams[0].Retry())
+}
+
+func TestSIGTERMEndsTwoHundredStreamsProperlyAndTheProcess(t *testing.T) {
+	exitOverEachProtocol(t, func(t *testing.T, proto string) {
+		p := startCaddy(t, "", exitRoutes)
+		streams := p.open(proto, "/jobs", 200)
+		p.redis.Publish("jobs", "hello")
+		for _, s := range streams {
+			resumeMessages(t, s, "hello")
+		}
+		p.signal(syscall.SIGTERM)
+		judgeCleanEnds(t, streams)
+		judgeApart(t, streams)
+		p.awaitExit()
+	})
+}
+
+func TestSIGINTEndsStreamsProperlyAndTheProcess(t *testing.T) {
+	p := startCaddy(t, "", exitRoutes)
+	streams := p.open(httpOne, "/jobs", 10)
+	p.signal(syscall.SIGINT)
+	judgeCleanEnds(t, streams)
+	p.awaitExit()
+}
+
+func TestTheStopCommandEndsStreamsProperlyAndTheProcess(t *testing.T) {
+	p := startCaddy(t, "", exitRoutes)
+	streams := append(p.open(httpOne, "/jobs", 10), p.open(httpTwo, "/jobs", 10)...)
+	stdout, stderr, err := runCaddy(t, "", "stop", "--address", p.admin)
+	if err != nil {
+		t.Errorf("caddy stop: %v\n%s\n%s", err, stdout, stderr)
+	}
+	judgeCleanEnds(t, streams)
+	p.awaitExit()
+}
+
+func TestAnExitEndsTheStreamsOfEarlierConfigurationsProperly(t *testing.T) {
+	const noStreams = `respond "no streams"`
+	for name, newest := range map[string]func(*redistest.Server) processConfig{
+		"before another handler": func(redis *redistest.Server) processConfig { return withHub(redis, "", exitRoutes) },
+		"before a hub alone":     func(redis *redistest.Server) processConfig { return withHub(redis, "", noStreams) },
+		"before neither":         func(*redistest.Server) processConfig { return processConfig{routes: noStreams} },
 	} {
-		for _, command := range []string{"validate", "run"} {
-			stdout, stderr, err := runCaddy(t, fmt.Sprintf(exitConfig, redis, "127.0.0.1:1", "5s"), command, "--config", "Caddyfile")
-			var status *exec.ExitError
-			if !errors.As(err, &status) {
-				t.Errorf("caddy %s with redis %s: %v", command, redis, err)
-			}
-			said := stdout + stderr
-			if !strings.Contains(said, want) {
-				t.Errorf("caddy %s with redis %s does not name %q:\n%s", command, redis, want, said)
-			}
-			if strings.Contains(said, password) {
-				t.Errorf("caddy %s with redis %s tells the password:\n%s", command, redis, said)
+		t.Run(name, func(t *testing.T) {
+			exitOverEachProtocol(t, func(t *testing.T, proto string) {
+				p := startCaddy(t, "", "header X-Generation 1"+exitRoutes)
+				generations := [][]*ssetest.Stream{p.open(proto, "/jobs", exitPerGeneration)}
+				p.reload(withHub(p.redis, "", "header X-Generation 2"+exitRoutes))
+				generations = append(generations, p.open(proto, "/jobs", exitPerGeneration))
+				p.reload(newest(p.redis))
+				if name == "before another handler" {
+					generations = append(generations, p.open(proto, "/jobs", exitPerGeneration))
+				}
+				p.redis.Publish("jobs", "hello")
+				for i, streams := range generations {
+					if !exitAnyGets(streams, "hello") {
+						t.Fatalf("no stream of configuration %d is open", i+1)
+					}
+				}
+				p.signal(syscall.SIGTERM)
+				for _, streams := range generations {
+					judgeCleanEnds(t, streams)
+				}
+				p.awaitExit()
+			})
+		})
+	}
+}
+
+// exitPerGeneration is how many streams a configuration has. A reload may end some of them at once, but never all.
+const exitPerGeneration = 5
+
+// exitAnyGets waits until each of the streams has got a message or has ended, and reports whether one got it.
+func exitAnyGets(streams []*ssetest.Stream, payload string) (got bool) {
+	for _, s := range streams {
+		for e, more := s.TryNext(gatewayWait); more; e, more = s.TryNext(gatewayWait) {
+			if e.Type == "message" && e.Data == payload {
+				got = true
+				break
 			}
 		}
 	}
+	return got
+}
+
+func TestAnExitEndsStreamsProperlyWithinTheGracePeriod(t *testing.T) {
+	p := startCaddy(t, "grace_period 3s", "redis_sse jobs {\ndrain 30s 30s\n}")
+	streams := p.openEach("/", 10)
+	p.signal(syscall.SIGTERM)
+	judgeCleanEnds(t, streams)
+	p.awaitExit()
+}
+
+// It is the newest configuration's grace period that an exit obeys, for streams of earlier ones, too.
+func TestAnExitEndsEarlierConfigurationsWithinTheNewestGracePeriod(t *testing.T) {
+	const routes = "redis_sse jobs {\ndrain 1h 30s\n}"
+	p := startCaddy(t, "", routes)
+	streams := p.openEach("/", 10)
+	p.reload(withHub(p.redis, "grace_period 3s", routes))
+	p.signal(syscall.SIGTERM)
+	judgeCleanEnds(t, streams)
+	p.awaitExit()
+}
+
+// At the end of a grace period, Caddy closes the HTTP/3 connections of a configuration that was replaced, too.
+func TestAReloadEndsStreamsProperlyDespiteTheGracePeriod(t *testing.T) {
+	p := startCaddy(t, "grace_period 3s", "redis_sse jobs {\ndrain 5s 0s\n}")
+	streams := p.openEach("/", 10)
+	p.reload(withHub(p.redis, "", exitRoutes))
+	judgeCleanEnds(t, streams)
+}
+
+func TestStreamsGoOnDuringTheShutdownDelay(t *testing.T) {
+	p := startCaddy(t, "shutdown_delay 2s", "redis_sse jobs {\ndrain 30s 0s\n}")
+	streams := p.openEach("/", 10)
+	p.signal(syscall.SIGTERM)
+	p.wait("the delay to begin", func() bool { return strings.Contains(p.logged(), "shutdown scheduled") })
+	rounds := 0
+	for exitDelayed(p, streams, fmt.Sprintf("round %d", rounds)) {
+		rounds++
+	}
+	if rounds == 0 {
+		t.Error("no message arrived during the delay")
+	}
+	judgeCleanEnds(t, streams)
+	p.awaitExit()
+}
+
+// exitDelayed publishes a message. It reports false once the servers shut down; before, each stream must get the message.
+func exitDelayed(p *caddyProcess, streams []*ssetest.Stream, payload string) bool {
+	p.t.Helper()
+	p.redis.Publish("jobs", payload)
+	for _, s := range streams {
+		e, more := s.TryNext(gatewayWait)
+		for more && e.Type == "cursor" {
+			e, more = s.TryNext(gatewayWait)
+		}
+		switch {
+		case more && e.Data == payload:
+		case strings.Contains(p.logged(), "servers shutting down"):
+			return false
+		default:
+			p.t.Fatalf("%s: a stream got %+q (ended: %t) during the delay", payload, e, !more)
+		}
+	}
+	return true
+}
+
+func TestAnExitIsNotHeldUpByRequestsThatWaitForRedis(t *testing.T) {
+	exitOverEachProtocol(t, func(t *testing.T, proto string) { judgeExitUnconfirmed(t, proto, "", "drain 1h 0s") })
+}
+
+// The window counts from the exit, not from when the stream has opened.
+func TestRequestsThatWaitForRedisEndProperlyWithinTheGracePeriod(t *testing.T) {
+	exitOverEachProtocol(t, func(t *testing.T, proto string) {
+		judgeExitUnconfirmed(t, proto, "grace_period 4s", "drain 1h 30s")
+	})
+}
+
+// judgeExitUnconfirmed ends a process while requests wait for a Redis that is frozen, and for one that is down.
+func judgeExitUnconfirmed(t *testing.T, proto, global, option string) {
+	t.Helper()
+	frozen, down := redistest.Start(t), redistest.Start(t)
+	routes := fmt.Sprintf(exitUnconfirmed, frozen.URL(), option, down.URL(), option)
+	p := startCaddyWith(t, frozen, processConfig{"metrics\n" + global, routes})
+	// One connection for all: an exit waits for an HTTP/2 connection that comes while it begins, and that nobody uses.
+	client := p.client(proto)
+	for _, path := range []string{"/frozen/before", "/down/before"} {
+		ssetest.Open(t, client, p.url(proto, path)).SkipCursor()
+	}
+	frozen.Freeze()
+	down.Kill()
+	opened := p.inFlight()
+	const each = 5
+	bodies := make(chan []byte, 2*each)
+	for range each {
+		for _, path := range []string{"/frozen/after", "/down/after"} {
+			go func() { bodies <- exitBody(t, client, p.url(proto, path)) }()
+		}
+	}
+	p.wait("the requests to be served", func() bool { return p.inFlight() == (1+each)*opened })
+	p.signal(syscall.SIGTERM)
+	for range cap(bodies) {
+		if body := <-bodies; body != nil {
+			judgeLastBytes(t, body)
+		}
+	}
+	p.awaitExit()
+}
+
+const exitUnconfirmed = `
+	redis_sse /frozen/* {http.request.uri.path.1} {
+		redis %s
+		open_timeout 2s
+		%s
+	}
+	redis_sse /down/* {http.request.uri.path.1} {
+		redis %s
+		open_timeout 2s
+		%s
+	}
+`
+
+// exitBody returns the body of a stream once it has ended, nil if the request was not answered: that is no end of an
+// EventSource, it comes back.
+func exitBody(t *testing.T, client *http.Client, url string) []byte {
+	ctx, cancel := context.WithTimeout(context.Background(), gatewayWait)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			t.Errorf("neither an answer nor an end: %v", err)
+		}
+		return nil
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("status %d, and the stream ended with %v", response.StatusCode, err)
+	}
+	return body
 }

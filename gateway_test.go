@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/filestorage" // Caddy has settled on the home directory before the tests can move it
 
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -70,7 +72,13 @@ func newGatewayOver(t *testing.T, proto string) *gateway {
 // load puts a configuration in place of the one before, if there is one.
 func (g *gateway) load(redis, hub, routes string) {
 	g.t.Helper()
-	if err := g.tryLoad(redis, hub, routes); err != nil {
+	g.loadConfig(hubAt(redis, hub), routes)
+}
+
+// loadConfig is load with global options in full.
+func (g *gateway) loadConfig(global, routes string) {
+	g.t.Helper()
+	if err := g.tryConfig(global, routes); err != nil {
 		g.t.Fatalf("loading a configuration: %v", err)
 	}
 	if g.proto != httpOne {
@@ -79,7 +87,12 @@ func (g *gateway) load(redis, hub, routes string) {
 }
 
 func (g *gateway) tryLoad(redis, hub, routes string) error {
-	return g.tryConfig(fmt.Sprintf("redis_sse {\nredis %s\n%s\n}", redis, hub), routes)
+	return g.tryConfig(hubAt(redis, hub), routes)
+}
+
+// hubAt is the global option of a hub "default".
+func hubAt(redis, options string) string {
+	return fmt.Sprintf("redis_sse {\nredis %s\n%s\n}", redis, options)
 }
 
 // tryConfig is tryLoad with global options in full.
@@ -89,6 +102,7 @@ func (g *gateway) tryConfig(global, routes string) error {
 	persist_config off
 	auto_https disable_redirects
 	skip_install_trust
+	storage file_system %s
 	default_bind 127.0.0.1
 	log {
 		output gateway_test
@@ -98,7 +112,7 @@ func (g *gateway) tryConfig(global, routes string) error {
 %s {
 	%s%s
 }
-`, global, g.site, siteLines(g.proto), routes)
+`, filepath.Join(testDir, "storage"), global, g.site, siteLines(g.proto), routes)
 	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
 	config, _, err := adapter.Adapt([]byte(text), nil)
 	if err != nil {

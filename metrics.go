@@ -193,19 +193,19 @@ func (hubCollector) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// hubState is what all hubs of one name are together.
-type hubState struct {
+// hubSum is what all hubs of one name are together.
+type hubSum struct {
 	held, up                 bool
 	channels, messages, size float64
 }
 
 // Collect implements prometheus.Collector.
 func (hubCollector) Collect(to chan<- prometheus.Metric) {
-	states := map[string]*hubState{}
+	states := map[string]*hubSum{}
 	hubs.Range(func(_, pooled any) bool {
 		h := pooled.(*hub)
 		if states[h.name] == nil {
-			states[h.name] = new(hubState)
+			states[h.name] = new(hubSum)
 		}
 		states[h.name].add(h)
 		return true
@@ -223,7 +223,7 @@ func (hubCollector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-func (s *hubState) add(h *hub) {
+func (s *hubSum) add(h *hub) {
 	h.mu.Lock()
 	held, channels := len(h.registered) > 0, len(h.channels)
 	h.mu.Unlock()

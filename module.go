@@ -85,6 +85,9 @@ func (a *App) lease(name string, config *Hub) (*lease, error) {
 	o := settings.redis
 	key := hubKey{name: name, network: o.Network, addr: o.Addr, user: o.Username}
 	if l := a.leases[key]; l != nil {
+		if first := l.settings.redis; first.Password != o.Password || (first.TLSConfig == nil) != (o.TLSConfig == nil) {
+			return nil, fmt.Errorf("redis at %q is given twice, with another password or TLS", o.Addr)
+		}
 		return l, nil
 	}
 	l, err := claim(key, settings, a.log)
@@ -181,8 +184,7 @@ type Handler struct {
 	Event string `json:"event,omitempty"`
 
 	// How often an idle stream gets an event that only carries its cursor:
-	// above 0 and under 60s, which is when proxies and Caddy itself lose
-	// patience. Default: 15s
+	// above 0 and under 60s, which is when proxies lose patience. Default: 15s
 	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
 
 	// How long a browser waits before it comes back, 1ms to 10m. Default: 2s
@@ -204,8 +206,7 @@ type Handler struct {
 	// would cut streams, they end in time anyway. Default: no limit
 	MaxStreamAge caddy.Duration `json:"max_stream_age,omitempty"`
 
-	// Over which time streams end when their configuration goes. Default:
-	// 30s on reload, 5s on exit
+	// Over which time streams end when their configuration goes.
 	Drain *Drain `json:"drain,omitempty"`
 
 	// The event name of gaps. Default: gap
@@ -229,14 +230,15 @@ type Handler struct {
 }
 
 // Drain says over which time streams end, each at a random moment of it, so
-// that clients do not all come back at once. 0 ends them at once. With a
-// grace_period it takes no more than 4/5 of that, after which Caddy would cut
-// them.
+// that clients do not all come back at once. With a grace_period it takes no
+// more than 4/5 of that, after which Caddy would cut them.
 type Drain struct {
-	// When the configuration is replaced, at most 1h.
+	// When the configuration is replaced, at most 1h. Negative: at once.
+	// Default: 30s
 	Reload caddy.Duration `json:"reload,omitempty"`
 
-	// When Caddy exits, which waits for it, at most 1h.
+	// When Caddy exits, which waits for it, at most 1h. Negative: at once.
+	// Default: 5s
 	Exit caddy.Duration `json:"exit,omitempty"`
 }
 
@@ -254,8 +256,7 @@ const (
 	defaultDrainExit    = 5 * time.Second
 	defaultGapEvent     = "gap"
 	defaultCursorEvent  = "cursor"
-	// maxHeartbeat is below the idle timeouts of Caddy's writer and of common
-	// proxies, all of them 60 s.
+	// maxHeartbeat is below 60 s, at which common proxies end what is silent.
 	maxHeartbeat = time.Minute - 1
 )
 
@@ -281,8 +282,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.metrics = newRouteMetrics(lease.hub.name, h.route)
 	h.drain.grace = func() time.Duration { return app.(*App).grace }
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		h.capAge(time.Duration(server.WriteTimeout), "write_timeout", ctx.Logger())
-		h.capAge(time.Duration(server.ReadTimeout), "read_timeout", ctx.Logger())
+		h.capAge(time.Duration(server.WriteTimeout), ctx.Logger())
 		// Exit waits for open requests before it cancels ctx: ending streams
 		// with the context would be too late.
 		server.RegisterOnShutdown(h.drain.begin)
@@ -312,7 +312,7 @@ func (h *Handler) resolve() error {
 	if h.format, err = parseFormat(h.Event, h.GapEvent, h.CursorEvent); err != nil {
 		return err
 	}
-	window := Drain{Reload: caddy.Duration(defaultDrainReload), Exit: caddy.Duration(defaultDrainExit)}
+	var window Drain
 	if h.Drain != nil {
 		window = *h.Drain
 	}
@@ -324,8 +324,8 @@ func (h *Handler) resolve() error {
 		inRange("retry", h.Retry, defaultRetry, time.Millisecond, 10*time.Minute, &h.retry),
 		inRange("open_timeout", h.OpenTimeout, defaultOpenTimeout, time.Millisecond, time.Minute, &h.openTimeout),
 		inRange("stall_timeout", h.StallTimeout, defaultStallTimeout, 100*time.Millisecond, 10*time.Minute, &h.stallTimeout),
-		inRange("drain", window.Reload, 0, 0, time.Hour, &h.drain.reload),
-		inRange("drain", window.Exit, 0, 0, time.Hour, &h.drain.exit),
+		inRange("drain", max(window.Reload, -1), defaultDrainReload, -1, time.Hour, &h.drain.reload),
+		inRange("drain", max(window.Exit, -1), defaultDrainExit, -1, time.Hour, &h.drain.exit),
 	)
 }
 

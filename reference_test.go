@@ -1,0 +1,379 @@
+package redissse
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The reference is read by its headings and tables; what it must say comes from the code.
+const referenceFile = "docs/reference.md"
+
+// The scopes of options: where in a Caddyfile they stand.
+const (
+	hubScope     = "hub"
+	bufferScope  = "buffer"
+	handlerScope = "handler"
+)
+
+var referenceHeadings = map[string]string{
+	hubScope:     "## Global option `redis_sse`",
+	bufferScope:  "### `buffer`",
+	handlerScope: "## Directive `redis_sse`",
+}
+
+// markdownSection returns the lines of a file from a heading to the next one.
+func markdownSection(t *testing.T, file, heading string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(text), "\n"+heading+"\n")
+	if !ok {
+		t.Fatalf("%s has no heading %q", file, heading)
+	}
+	if end := strings.Index(section, "\n#"); end >= 0 {
+		section = section[:end]
+	}
+	return strings.Split(section, "\n")
+}
+
+// referenceRow is a row of a table: its cells by the header's.
+type referenceRow map[string]string
+
+// referenceRows returns the rows of the tables under a heading whose first column is called first.
+func referenceRows(t *testing.T, heading, first string) []referenceRow {
+	t.Helper()
+	var rows []referenceRow
+	var header []string
+	for _, line := range markdownSection(t, referenceFile, heading) {
+		if !strings.HasPrefix(line, "|") {
+			header = nil
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		switch {
+		case header == nil:
+			header = cells
+		case len(cells) != len(header):
+			t.Fatalf("%s: %d cells under a header of %d: %s", heading, len(cells), len(header), line)
+		case header[0] == first && strings.Trim(line, "|- ") != "":
+			row := referenceRow{}
+			for i, cell := range cells {
+				row[header[i]] = cell
+			}
+			rows = append(rows, row)
+		}
+	}
+	if rows == nil {
+		t.Fatalf("%s: no table %q", heading, first)
+	}
+	return rows
+}
+
+// code returns the texts between backticks.
+func code(cell string) []string {
+	var texts []string
+	for i, part := range strings.Split(cell, "`") {
+		if i%2 == 1 {
+			texts = append(texts, part)
+		}
+	}
+	return texts
+}
+
+// referenceOption is a documented option.
+type referenceOption struct {
+	scope, name string
+	args        []string // the last is the one that default and limits are about
+	json        string
+	standard    string // the default; empty: none
+	limits      string
+	isValue     bool // not an option, but a row of the table of one option's values
+}
+
+func (o *referenceOption) String() string {
+	return strings.Join(append([]string{o.scope + ":", o.name}, o.args...), " ")
+}
+
+func referenceOptions(t *testing.T) []*referenceOption {
+	t.Helper()
+	var options []*referenceOption
+	for _, scope := range []string{hubScope, bufferScope, handlerScope} {
+		for _, row := range referenceRows(t, referenceHeadings[scope], "option") {
+			words := strings.Fields(strings.Trim(row["option"], "`"))
+			standard := strings.Trim(row["default"], "`")
+			if row["default"] == "none" || row["default"] == "off" || strings.HasPrefix(row["default"], "see ") { // `none` is a value
+				standard = ""
+			}
+			options = append(options, &referenceOption{
+				scope: scope, name: words[0], args: words[1:], json: strings.Trim(row["JSON"], "`"),
+				standard: standard, limits: row["limits"],
+			})
+		}
+	}
+	return options
+}
+
+// grammar returns what the switch of a parsing method knows.
+func grammar(t *testing.T, receiver, method string) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "caddyfile.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words []string
+	for _, declared := range file.Decls {
+		f, ok := declared.(*ast.FuncDecl)
+		if !ok || f.Name.Name != method || f.Recv == nil {
+			continue
+		}
+		if star, ok := f.Recv.List[0].Type.(*ast.StarExpr); !ok || fmt.Sprint(star.X) != receiver {
+			continue
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			clause, ok := n.(*ast.CaseClause)
+			if !ok {
+				return true
+			}
+			for _, value := range clause.List {
+				literal, ok := value.(*ast.BasicLit)
+				if !ok {
+					t.Fatalf("%s.%s has a case that is no literal", receiver, method)
+				}
+				word, err := strconv.Unquote(literal.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				words = append(words, word)
+			}
+			return true
+		})
+	}
+	if words == nil {
+		t.Fatalf("caddyfile.go has no %s.%s, or it has no case", receiver, method)
+	}
+	return words
+}
+
+// sameWords compares what is documented with what there is, both ways.
+func sameWords(t *testing.T, what string, documented, real []string) {
+	t.Helper()
+	for _, word := range real {
+		if !slices.Contains(documented, word) {
+			t.Errorf("%s %q is not in %s", what, word, referenceFile)
+		}
+	}
+	for _, word := range documented {
+		if !slices.Contains(real, word) {
+			t.Errorf("%s %q is in %s and does not exist", what, word, referenceFile)
+		}
+	}
+}
+
+func TestTheReferenceHasTheOptionsOfTheGrammarAndNoOther(t *testing.T) {
+	documented := map[string][]string{}
+	for _, o := range referenceOptions(t) {
+		documented[o.scope] = append(documented[o.scope], o.name)
+	}
+	sameWords(t, "hub option", documented[hubScope], grammar(t, "Hub", "parseOption"))
+	sameWords(t, "buffer option", documented[bufferScope], grammar(t, "Hub", "parseBuffer"))
+	sameWords(t, "handler option", documented[handlerScope], grammar(t, "Handler", "parseOption"))
+}
+
+// jsonFields returns the paths of the JSON fields of a struct type: of the values, and of the objects they are in.
+func jsonFields(t reflect.Type, prefix string) (values, objects []string) {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return jsonFields(t.Elem(), prefix)
+	case reflect.Map:
+		return jsonFields(t.Elem(), prefix+".<hub>")
+	case reflect.Struct:
+	default:
+		return []string{prefix}, nil
+	}
+	objects = []string{prefix}
+	for i := range t.NumField() {
+		if !t.Field(i).IsExported() {
+			continue
+		}
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		v, o := jsonFields(t.Field(i).Type, prefix+"."+name)
+		values, objects = append(values, v...), append(objects, o...)
+	}
+	return values, objects
+}
+
+// jsonPrefix is where the reference says that a scope's fields are.
+func jsonPrefix(t *testing.T, scope string) string {
+	t.Helper()
+	if scope == bufferScope {
+		scope = hubScope
+	}
+	for _, line := range markdownSection(t, referenceFile, referenceHeadings[scope]) {
+		if place, ok := strings.CutPrefix(line, "In JSON: "); ok {
+			return strings.Trim(place, "`")
+		}
+	}
+	t.Fatalf("%s does not say where the %s is in JSON", referenceFile, scope)
+	return ""
+}
+
+func TestTheReferenceHasTheFieldsOfTheJSONAndNoOther(t *testing.T) {
+	handler := `{"handler": "` + Handler{}.CaddyModule().ID.Name() + `", ...}`
+	values, objects := jsonFields(reflect.TypeFor[App](), "apps."+string(App{}.CaddyModule().ID))
+	v, o := jsonFields(reflect.TypeFor[Handler](), handler)
+	values, objects = append(values, v...), append(objects, o...)
+	var documented []string
+	for _, option := range referenceOptions(t) {
+		if field := jsonPrefix(t, option.scope) + "." + option.json; !slices.Contains(objects, field) {
+			documented = append(documented, field)
+		}
+	}
+	sameWords(t, "JSON field", documented, values)
+}
+
+// adapted is a configuration with one hub and one handler, as generic JSON and as the module reads it.
+type adapted struct {
+	generic map[string]map[string]any // by scope
+	hub     *Hub
+	handler *Handler
+}
+
+// adaptOption adapts a Caddyfile in which line stands in the scope.
+func adaptOption(t *testing.T, scope, line string) (*adapted, error) {
+	t.Helper()
+	at := map[string]string{scope: line}
+	if scope == bufferScope {
+		at[hubScope] = "buffer {\n" + line + "\n}"
+	}
+	channel := "news"
+	if strings.HasPrefix(line, "channel ") {
+		channel = ""
+	}
+	const caddyfile = "{\nredis_sse {\n%s\n}\n}\n:8080 {\nredis_sse %s {\n%s\n}\n}\n"
+	config, err := adapt(fmt.Sprintf(caddyfile, at[hubScope], channel, at[handlerScope]))
+	if err != nil {
+		return nil, err
+	}
+	var parts struct {
+		Apps struct {
+			SSE struct {
+				Hubs map[string]json.RawMessage `json:"hubs"`
+			} `json:"redis_sse"`
+			HTTP struct {
+				Servers map[string]struct {
+					Routes []struct {
+						Handle []json.RawMessage `json:"handle"`
+					} `json:"routes"`
+				} `json:"servers"`
+			} `json:"http"`
+		} `json:"apps"`
+	}
+	a := &adapted{generic: map[string]map[string]any{hubScope: {}, handlerScope: {}}, hub: new(Hub), handler: new(Handler)}
+	unmarshal := func(text []byte, into ...any) {
+		for _, v := range into {
+			if err := json.Unmarshal(text, v); err != nil {
+				t.Fatalf("%v in %s", err, text)
+			}
+		}
+	}
+	unmarshal(config, &parts)
+	hub, handler := a.generic[hubScope], a.generic[handlerScope]
+	unmarshal(parts.Apps.SSE.Hubs[defaultHub], &hub, a.hub)
+	unmarshal(parts.Apps.HTTP.Servers["srv0"].Routes[0].Handle[0], &handler, a.handler)
+	a.generic[bufferScope] = hub
+	return a, nil
+}
+
+// field digs a dotted path out of generic JSON; nil if it is not there.
+func (a *adapted) field(scope, path string) any {
+	var v any = a.generic[scope]
+	for name := range strings.SplitSeq(path, ".") {
+		object, _ := v.(map[string]any)
+		v = object[name]
+	}
+	return v
+}
+
+// resolved prints what the code makes of the configuration.
+func (a *adapted) resolved(t *testing.T) string {
+	t.Helper()
+	s, err := a.hub.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.handler.resolve(); err != nil {
+		t.Fatal(err)
+	}
+	redis := fmt.Sprint(s.redis.Network, s.redis.Addr, s.redis.Username, s.redis.Password)
+	hub := *s
+	hub.redis = nil
+	var handler bytes.Buffer
+	h := reflect.ValueOf(a.handler).Elem()
+	for i := range h.NumField() {
+		if field := h.Type().Field(i); !field.IsExported() && field.Type.Kind() != reflect.Pointer {
+			fmt.Fprintf(&handler, " %s:%v", field.Name, h.Field(i))
+		}
+	}
+	return fmt.Sprintf("%s %+v%s drain:%v/%v", redis, hub, handler.String(), a.handler.drain.reload, a.handler.drain.exit)
+}
+
+var markdownLink = regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
+
+// markdownAnchors returns what links to a file may point at.
+func markdownAnchors(t *testing.T, file string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchors := map[string]bool{"": true}
+	for line := range strings.Lines(string(text)) {
+		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && line[0] == '#' {
+			title = regexp.MustCompile(`[^a-z0-9_ -]`).ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), "")
+			anchors["#"+strings.ReplaceAll(title, " ", "-")] = true
+		}
+	}
+	return anchors
+}
+
+func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
+	for _, file := range []string{"README.md", referenceFile, "docs/architecture/redis-pubsub.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		links := markdownLink.FindAllStringSubmatch(string(text), -1)
+		if len(links) == 0 {
+			t.Errorf("%s has no links", file)
+		}
+		for _, link := range links {
+			target := file
+			if link[1] != "" {
+				target = filepath.Join(filepath.Dir(file), link[1])
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", file, link[0], err)
+			} else if link[2] != "" && !markdownAnchors(t, target)[link[2]] {
+				t.Errorf("%s links to %s: %v", file, link[0], slices.Sorted(maps.Keys(markdownAnchors(t, target))))
+			}
+		}
+	}
+}
