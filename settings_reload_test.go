@@ -183,7 +183,7 @@ func TestAShrunkLimitEvictsAtOnce(t *testing.T) {
 func TestOneRedisWithTwoPasswordsIsAnErrorWithoutThem(t *testing.T) {
 	server := redistest.Start(t)
 	g := newGateway(t)
-	routes := "redis_sse /one jobs {\nredis redis://:the-first@%s/0\n}\nredis_sse /two jobs {\nredis redis://:%s@%[1]s/%d\n}\n"
+	routes := "redis_sse /one jobs {\nredis redis://:the-first@%s/0\n}\nredis_sse /two jobs {\nredis redis://:%s@%[1]s/%[3]d\n}\n"
 	err := g.tryConfig("", fmt.Sprintf(routes, server.Addr(), "the-second", 0))
 	if err == nil || !strings.Contains(err.Error(), server.Addr()) || strings.Contains(err.Error(), "the-") {
 		t.Errorf("got %v, want an error that names the address and no password", err)
