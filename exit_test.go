@@ -114,7 +114,10 @@ func TestSIGINTEndsStreamsProperlyAndTheProcess(t *testing.T) {
 
 func TestTheStopCommandEndsStreamsProperlyAndTheProcess(t *testing.T) {
 	p := startCaddy(t, "", exitRoutes)
-	streams := append(p.open(httpOne, "/jobs", 10), p.open(httpTwo, "/jobs", 10)...)
+	var streams []*ssetest.Stream
+	for _, proto := range protocols {
+		streams = append(streams, p.open(proto, "/jobs", 10)...)
+	}
 	stdout, stderr, err := runCaddy(t, "", "stop", "--address", p.admin)
 	if err != nil {
 		t.Errorf("caddy stop: %v\n%s\n%s", err, stdout, stderr)

@@ -122,15 +122,15 @@ func watchEnds(streams []*ssetest.Stream) func(*testing.T) (first, last time.Tim
 	}
 }
 
-func TestARenamedHubBeginsWithAGap(t *testing.T) {
+func TestARenamedHubBeginsWithAGap(t *testing.T) { overEachProtocol(t, judgeRenamedHub) }
+
+func judgeRenamedHub(t *testing.T, proto string) {
 	server := redistest.Start(t)
-	g := newGateway(t)
+	g := newGatewayOver(t, proto)
 	load := func(name string) {
 		t.Helper()
 		global := fmt.Sprintf("redis_sse %s {\nredis %s\n}", name, server.URL())
-		if err := g.tryConfig(global, fmt.Sprintf("redis_sse /events jobs {\nhub %s\ndrain 300ms 0s\n}\n", name)); err != nil {
-			t.Fatal(err)
-		}
+		g.loadConfig(global, fmt.Sprintf("redis_sse /events jobs {\nhub %s\ndrain 300ms 0s\n}\n", name))
 	}
 	load("one")
 	_, key := g.hubCalled("one")

@@ -315,8 +315,10 @@ func stateOf(h *hub, key hubKey) hubState {
 	return s
 }
 
-// failedLoads are configurations that cannot be loaded: global options at a Redis, routes, and what the error says.
-var failedLoads = map[string]struct{ global, routes, want string }{
+// failedLoad is a configuration that cannot be loaded: global options at a Redis, routes, and what the error says.
+type failedLoad struct{ global, routes, want string }
+
+var failedLoads = map[string]failedLoad{
 	"the hub's URL has a placeholder that is not set": {
 		global: "redis_sse {\nredis {env.REDISSSE_TEST_UNSET}\n}", routes: resumeRoutes, want: "REDISSSE_TEST_UNSET",
 	},
@@ -335,49 +337,53 @@ var failedLoads = map[string]struct{ global, routes, want string }{
 }
 
 func TestALoadThatFailsChangesNothing(t *testing.T) {
-	for name, test := range failedLoads {
+	for name, load := range failedLoads {
 		t.Run(name, func(t *testing.T) {
-			server, g := resumeGateway(t, "buffer {\nmessages 500\n}")
-			open := g.opened("/one/jobs")
-			id := open.LastEventID()
-			all := resumePublish(t, server, "jobs", "before ", 5)
-			resumeMessages(t, open, all...)
-			h, key := g.hubCalled(defaultHub)
-			before := stateOf(h, key)
-			global := test.global
-			if strings.Contains(global, "%") {
-				global = fmt.Sprintf(global, server.URL())
-			}
-			inForce := map[bool]bool{} // whether the failed configuration had been put in force, of each load
-			failingStart = func() { inForce[h.settings.Load().pingInterval == 5*time.Second] = true }
-			// Caddy starts its apps in a random order: ours must have come before the other and after.
-			for i := range 100 {
-				if err := g.tryConfig(global, test.routes); err == nil || !strings.Contains(err.Error(), test.want) {
-					t.Fatalf("loading returns %v, want an error that names %q", err, test.want)
-				}
-				if now := stateOf(h, key); now != before {
-					t.Fatalf("the hub was %+v, and is %+v", before, now)
-				}
-				sent := resumePublish(t, server, "jobs", fmt.Sprintf("load %d, ", i), 2)
-				resumeMessages(t, open, sent...)
-				all = append(all, sent...)
-				if len(inForce) != 1 {
-					break
-				}
-			}
-			if strings.Contains(global, "redissse_test_fails") && len(inForce) != 2 {
-				t.Errorf("the orders in which the apps started: %v, want both", inForce)
-			}
-			again := g.opened("/one/jobs", ssetest.WithLastEventID(id))
-			resumeMessages(t, again, all...)
-			fresh := g.opened("/one/jobs")
-			server.Publish("jobs", "and now live")
-			for _, s := range []*ssetest.Stream{open, again, fresh} {
-				resumeMessages(t, s, "and now live")
-			}
-			if n := server.PubSubClients(); n != 1 {
-				t.Errorf("%d pub/sub connections, want 1", n)
-			}
+			overEachProtocol(t, func(t *testing.T, proto string) { judgeFailedLoad(t, proto, load) })
 		})
+	}
+}
+
+func judgeFailedLoad(t *testing.T, proto string, test failedLoad) {
+	server, g := resumeGatewayOver(t, proto, "buffer {\nmessages 500\n}")
+	open := g.opened("/one/jobs")
+	id := open.LastEventID()
+	all := resumePublish(t, server, "jobs", "before ", 5)
+	resumeMessages(t, open, all...)
+	h, key := g.hubCalled(defaultHub)
+	before := stateOf(h, key)
+	global := test.global
+	if strings.Contains(global, "%") {
+		global = fmt.Sprintf(global, server.URL())
+	}
+	inForce := map[bool]bool{} // whether the failed configuration had been put in force, of each load
+	failingStart = func() { inForce[h.settings.Load().pingInterval == 5*time.Second] = true }
+	// Caddy starts its apps in a random order: ours must have come before the other and after.
+	for i := range 100 {
+		if err := g.tryConfig(global, test.routes); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Fatalf("loading returns %v, want an error that names %q", err, test.want)
+		}
+		if now := stateOf(h, key); now != before {
+			t.Fatalf("the hub was %+v, and is %+v", before, now)
+		}
+		sent := resumePublish(t, server, "jobs", fmt.Sprintf("load %d, ", i), 2)
+		resumeMessages(t, open, sent...)
+		all = append(all, sent...)
+		if len(inForce) != 1 {
+			break
+		}
+	}
+	if strings.Contains(global, "redissse_test_fails") && len(inForce) != 2 {
+		t.Errorf("the orders in which the apps started: %v, want both", inForce)
+	}
+	again := g.opened("/one/jobs", ssetest.WithLastEventID(id))
+	resumeMessages(t, again, all...)
+	fresh := g.opened("/one/jobs")
+	server.Publish("jobs", "and now live")
+	for _, s := range []*ssetest.Stream{open, again, fresh} {
+		resumeMessages(t, s, "and now live")
+	}
+	if n := server.PubSubClients(); n != 1 {
+		t.Errorf("%d pub/sub connections, want 1", n)
 	}
 }

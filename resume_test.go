@@ -46,8 +46,14 @@ const resumeRoutes = `
 
 func resumeGateway(t *testing.T, hub string) (*redistest.Server, *gateway) {
 	t.Helper()
-	server := redistest.Start(t)
-	return server, startGateway(t, server.URL(), quickHub+hub, resumeRoutes)
+	return resumeGatewayOver(t, httpOne, hub)
+}
+
+func resumeGatewayOver(t *testing.T, proto, hub string) (*redistest.Server, *gateway) {
+	t.Helper()
+	server, g := redistest.Start(t), newGatewayOver(t, proto)
+	g.load(server.URL(), quickHub+hub, resumeRoutes)
+	return server, g
 }
 
 // resumePublish publishes n messages <prefix>1.. to channel, each of which somebody must receive.

@@ -11,12 +11,14 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
-func TestTwoHubsAtOneRedisAreTwo(t *testing.T) {
+func TestTwoHubsAtOneRedisAreTwo(t *testing.T) { overEachProtocol(t, judgeTwoHubs) }
+
+func judgeTwoHubs(t *testing.T, proto string) {
 	server := redistest.Start(t)
-	g := newGateway(t)
+	g := newGatewayOver(t, proto)
 	load := func() {
 		t.Helper()
-		err := g.tryConfig(fmt.Sprintf(`
+		g.loadConfig(fmt.Sprintf(`
 			redis_sse one {
 				redis %s
 				buffer {
@@ -34,9 +36,6 @@ func TestTwoHubsAtOneRedisAreTwo(t *testing.T) {
 				hub two
 				drain 0s 0s
 			}`)
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 	load()
 	paths := []string{"/one", "/two"}
@@ -83,11 +82,16 @@ func TestTwoHubsAtOneRedisAreTwo(t *testing.T) {
 }
 
 func TestARotatedPasswordKeepsTheHubAndItsStreams(t *testing.T) {
+	overEachProtocol(t, judgeRotatedPassword)
+}
+
+func judgeRotatedPassword(t *testing.T, proto string) {
 	const before, after = "the-0ld-s3cr3t", "the-n3w-s3cr3t"
 	server := redistest.Start(t, "--requirepass", before)
 	at := func(password string) string { return "redis://:" + password + "@" + server.Addr() + "/0" }
 	const routes = "redis_sse /events jobs {\ndrain 1h 0s\n}" // a reload leaves streams open
-	g := startGateway(t, at(before), quickHub, routes)
+	g := newGatewayOver(t, proto)
+	g.load(at(before), quickHub, routes)
 	hub := g.hub()
 	s := g.opened("/events")
 	resumeMessages(t, s, resumePublish(t, server, "jobs", "old ", 2)...)
@@ -126,58 +130,67 @@ func buffered(h *hub, channel string) (messages int, bytes int64) {
 	return b.entries.len(), b.bytes
 }
 
+// shrunkLimit is a smaller buffer, and how much is left in it.
+type shrunkLimit struct {
+	buffer   string
+	messages int
+	bytes    int64
+}
+
+const shrunkTotal = 50 // messages before
+
 // TestAShrunkLimitEvictsAtOnce: with a gap for who needs what is gone, and for nobody else.
 func TestAShrunkLimitEvictsAtOnce(t *testing.T) {
-	const total = 50
-	for name, test := range map[string]struct {
-		buffer   string
-		messages int
-		bytes    int64
-	}{
+	for name, limit := range map[string]shrunkLimit{
 		"messages":     {buffer: "messages 10", messages: 10, bytes: defaultChannelSize},
-		"channel_size": {buffer: "channel_size 4KiB", messages: total - 1, bytes: 4 << 10},
+		"channel_size": {buffer: "channel_size 4KiB", messages: shrunkTotal - 1, bytes: 4 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server, g := resumeGateway(t, "")
-			s := g.open("/one/jobs")
-			history := []ssetest.Event{s.SkipCursor()} // history[n] is message n
-			sent := resumePublish(t, server, "jobs", strings.Repeat("x", 200), total)
-			for range sent {
-				history = append(history, s.NextAfterCursors())
-			}
-			g.load(server.URL(), quickHub+"buffer {\n"+test.buffer+"\n}", resumeRoutes)
-			left, bytes := buffered(g.hub(), "jobs")
-			if left == 0 || left > test.messages || bytes > test.bytes {
-				t.Fatalf("%d messages of %d bytes are buffered right after the load, want at most %d of %d", left, bytes,
-					test.messages, test.bytes)
-			}
-			kept := sent[total-left:]
-			for at, e := range history {
-				if !slices.Contains([]int{0, 1, total - left - 1, total - left, total - left + 1, total - 1, total}, at) {
-					continue
-				}
-				again := g.opened("/one/jobs", ssetest.WithLastEventID(e.ID))
-				want := sent[at:]
-				if at < total-left {
-					resumeMustGap(t, again, "jobs", gapEvicted)
-					want = kept
-				}
-				resumeMessages(t, again, want...)
-				again.Close()
-			}
-
-			// Back to what it was: from now on all is kept again.
-			end := history[total].ID
-			g.load(server.URL(), quickHub, resumeRoutes)
-			more := resumePublish(t, server, "jobs", strings.Repeat("y", 200), total)
-			again := g.opened("/one/jobs", ssetest.WithLastEventID(end))
-			resumeMessages(t, again, more...)
-			resumeNothingElse(t, server, again, "jobs")
-			again = g.opened("/one/jobs", ssetest.WithLastEventID(history[total-left].ID))
-			resumeMessages(t, again, kept...)
-			resumeMessages(t, again, more...)
+			overEachProtocol(t, func(t *testing.T, proto string) { judgeShrunkLimit(t, proto, limit) })
 		})
 	}
+}
+
+func judgeShrunkLimit(t *testing.T, proto string, test shrunkLimit) {
+	const total = shrunkTotal
+	server, g := resumeGatewayOver(t, proto, "")
+	s := g.open("/one/jobs")
+	history := []ssetest.Event{s.SkipCursor()} // history[n] is message n
+	sent := resumePublish(t, server, "jobs", strings.Repeat("x", 200), total)
+	for range sent {
+		history = append(history, s.NextAfterCursors())
+	}
+	g.load(server.URL(), quickHub+"buffer {\n"+test.buffer+"\n}", resumeRoutes)
+	left, bytes := buffered(g.hub(), "jobs")
+	if left == 0 || left > test.messages || bytes > test.bytes {
+		t.Fatalf("%d messages of %d bytes are buffered right after the load, want at most %d of %d", left, bytes,
+			test.messages, test.bytes)
+	}
+	kept := sent[total-left:]
+	for at, e := range history {
+		if !slices.Contains([]int{0, 1, total - left - 1, total - left, total - left + 1, total - 1, total}, at) {
+			continue
+		}
+		again := g.opened("/one/jobs", ssetest.WithLastEventID(e.ID))
+		want := sent[at:]
+		if at < total-left {
+			resumeMustGap(t, again, "jobs", gapEvicted)
+			want = kept
+		}
+		resumeMessages(t, again, want...)
+		again.Close()
+	}
+
+	// Back to what it was: from now on all is kept again.
+	end := history[total].ID
+	g.load(server.URL(), quickHub, resumeRoutes)
+	more := resumePublish(t, server, "jobs", strings.Repeat("y", 200), total)
+	again := g.opened("/one/jobs", ssetest.WithLastEventID(end))
+	resumeMessages(t, again, more...)
+	resumeNothingElse(t, server, again, "jobs")
+	again = g.opened("/one/jobs", ssetest.WithLastEventID(history[total-left].ID))
+	resumeMessages(t, again, kept...)
+	resumeMessages(t, again, more...)
 }
 
 func TestOneRedisWithTwoPasswordsIsAnErrorWithoutThem(t *testing.T) {
