@@ -226,10 +226,13 @@ func TestOtherTimeoutsOfTheServerDoNotTouchStreams(t *testing.T) {
 		g := newGatewayOver(t, proto)
 		g.loadConfig(hubAt(server.URL(), "")+"\n"+timeouts, routes)
 		post := []ssetest.Option{ssetest.WithMethod(http.MethodPost), ssetest.WithBody(strings.NewReader("{}"))}
-		for _, s := range []*ssetest.Stream{g.opened("/get"), g.opened("/post", post...)} {
+		streams := []*ssetest.Stream{g.opened("/get"), g.opened("/post", post...)}
+		for _, s := range streams {
 			s.SkipCursor()
 			s.SkipCursor()
-			server.Publish("jobs", "still here")
+		}
+		server.Publish("jobs", "still here")
+		for _, s := range streams {
 			resumeMessages(t, s, "still here")
 		}
 	})
