@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/gzip"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/zstd"
@@ -209,9 +208,9 @@ func TestStreamsEndProperlyBeforeTheWriteTimeoutOfTheServer(t *testing.T) {
 		s := g.opened("/events/jobs")
 		server.Publish("jobs", "while it is open")
 		resumeMessages(t, s, "while it is open")
-		last := composeEnd(t, s)
+		judgeLastWords(t, s)
 		server.Publish("jobs", "while it is away")
-		again := g.opened("/events/jobs", ssetest.WithLastEventID(last))
+		again := g.opened("/events/jobs", ssetest.WithLastEventID(s.LastEventID()))
 		resumeMessages(t, again, "while it is away")
 		resumeNothingElse(t, server, again, "jobs")
 	})
@@ -263,37 +262,17 @@ func TestAClientIsAuthorizedAgainAtTheAgeOfItsStream(t *testing.T) {
 		g := newGatewayOver(t, proto)
 		g.load(server.URL(), "", routes)
 		allowed.Store(true)
-		last := composeEnd(t, g.open("/events"))
+		s := g.open("/events")
+		judgeLastWords(t, s)
 		server.Publish("jobs", "while it is away")
-		again := g.opened("/events", ssetest.WithLastEventID(last))
+		again := g.opened("/events", ssetest.WithLastEventID(s.LastEventID()))
 		resumeMessages(t, again, "while it is away")
 		allowed.Store(false)
-		last = composeEnd(t, again)
-		if r := ssetest.Do(t, g.client, g.URL("/events"), ssetest.WithLastEventID(last)); r.StatusCode != http.StatusForbidden {
+		judgeLastWords(t, again)
+		if r := ssetest.Do(t, g.client, g.URL("/events"), ssetest.WithLastEventID(again.LastEventID())); r.StatusCode != http.StatusForbidden {
 			t.Errorf("a client that is not allowed any more gets %s", r.Status)
 		}
 	})
-}
-
-// composeEnd waits for the proper end of a stream, whose last event must be a cursor, and returns that one's id.
-func composeEnd(t *testing.T, s *ssetest.Stream) string {
-	t.Helper()
-	select {
-	case <-s.Ended():
-	case <-time.After(gatewayWait):
-		t.Fatal("the stream goes on")
-	}
-	if err := s.Err(); err != nil {
-		t.Fatalf("the stream was cut: %v", err)
-	}
-	var last ssetest.Event
-	for e, more := s.TryNext(0); more; e, more = s.TryNext(0) {
-		last = e
-	}
-	if last.Type != "cursor" || last.ID != s.LastEventID() {
-		t.Fatalf("the last event is %+q, want a cursor: %q", last, s.Raw())
-	}
-	return last.ID
 }
 
 // composeWarning wants a warning that names the timeout.

@@ -58,10 +58,7 @@ func TestAStreamEndsInTheLastTenthOfItsAge(t *testing.T) {
 		h := w.handler(t, &Handler{Channels: []string{"a"}, MaxStreamAge: caddy.Duration(time.Hour)})
 		ends := endsOf(t, h)
 		begin := time.Now()
-		streams := make([]*served, 100)
-		for i := range streams {
-			streams[i] = serve(t, h)
-		}
+		streams := serveMany(t, h, 100)
 		w.settled()
 		early := 0
 		for _, s := range streams {
@@ -108,10 +105,7 @@ func TestAnAgeThatIsNearerComesBeforeADrain(t *testing.T) {
 		window := &Drain{Reload: caddy.Duration(time.Hour)}
 		h := w.handler(t, &Handler{Channels: []string{"a"}, MaxStreamAge: caddy.Duration(time.Second), Drain: window})
 		begin := time.Now()
-		streams := make([]*served, 20)
-		for i := range streams {
-			streams[i] = serve(t, h)
-		}
+		streams := serveMany(t, h, 20)
 		w.settled()
 		h.drain.begin()
 		for _, s := range streams {
@@ -128,10 +122,7 @@ func TestExitShortensTheDrainOfAReload(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		window := &Drain{Reload: caddy.Duration(time.Hour), Exit: caddy.Duration(time.Second)}
 		h := w.handler(t, &Handler{Channels: []string{"a"}, Drain: window})
-		streams := make([]*served, 50)
-		for i := range streams {
-			streams[i] = serve(t, h)
-		}
+		streams := serveMany(t, h, 50)
 		w.settled()
 		h.drain.begin()
 		time.Sleep(time.Second)
@@ -192,10 +183,7 @@ func TestTheWindowCountsFromTheDrainsBeginning(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.up = false
 		h := w.handler(t, &Handler{Channels: []string{"a"}, Drain: &Drain{Reload: caddy.Duration(3 * time.Second)}})
-		streams := make([]*served, 50)
-		for i := range streams {
-			streams[i] = serve(t, h)
-		}
+		streams := serveMany(t, h, 50)
 		synctest.Wait()
 		h.drain.begin()
 		begin := time.Now()

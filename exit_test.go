@@ -3,7 +3,6 @@
 package redissse
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
@@ -40,41 +38,6 @@ func judgeCleanEnds(t *testing.T, streams []*ssetest.Stream) {
 		if judgeLastWords(t, s); t.Failed() {
 			return
 		}
-	}
-}
-
-// judgeLastWords waits for the proper end of a stream, whose last event must be a cursor to come back with.
-func judgeLastWords(t *testing.T, s *ssetest.Stream) {
-	t.Helper()
-	select {
-	case <-s.Ended():
-	case <-time.After(gatewayWait):
-		t.Fatal("the stream goes on")
-	}
-	if err := s.Err(); err != nil {
-		t.Errorf("the stream was cut: %v", err)
-	}
-	judgeLastBytes(t, s.Raw())
-}
-
-// judgeLastBytes is judgeLastWords for a body in full.
-func judgeLastBytes(t *testing.T, body []byte) {
-	t.Helper()
-	// From the last retry on: the cursor of the beginning is not one of the end.
-	words := body[max(0, bytes.LastIndex(body, []byte("retry: "))):]
-	parser := ssetest.NewParser()
-	var last ssetest.Event
-	if events := parser.Push(words); len(events) > 0 {
-		last = events[len(events)-1]
-	}
-	if _, ok := parseCursor(last.ID); last.Type != "cursor" || !ok || last.ID != parser.LastEventID {
-		t.Errorf("the last event is %+q, want a cursor with an id", last)
-	}
-	if parser.Retry < defaultRetry/2 || parser.Retry > 3*defaultRetry/2 {
-		t.Errorf("the last retry is %v", parser.Retry)
-	}
-	if bytes.Count(body, []byte("retry: ")) != 2 {
-		t.Errorf("want a retry at the beginning and one at the end: %q", body)
 	}
 }
 

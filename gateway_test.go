@@ -185,6 +185,47 @@ func (g *gateway) wait(what string, done func() bool) {
 	}
 }
 
+// awaitEnd returns when the stream has ended, which must have been properly.
+func awaitEnd(t *testing.T, s *ssetest.Stream) {
+	t.Helper()
+	select {
+	case <-s.Ended():
+	case <-time.After(gatewayWait):
+		t.Fatalf("the stream goes on for %v", gatewayWait)
+	}
+	if err := s.Err(); err != nil {
+		t.Errorf("the stream was cut: %v", err)
+	}
+}
+
+// judgeLastWords waits for the proper end of a stream, whose last event must be a cursor to come back with.
+func judgeLastWords(t *testing.T, s *ssetest.Stream) {
+	t.Helper()
+	awaitEnd(t, s)
+	judgeLastBytes(t, s.Raw())
+}
+
+// judgeLastBytes is judgeLastWords for a body in full.
+func judgeLastBytes(t *testing.T, body []byte) {
+	t.Helper()
+	// From the last retry on: the cursor of the beginning is not one of the end.
+	words := body[max(0, bytes.LastIndex(body, []byte("retry: "))):]
+	parser := ssetest.NewParser()
+	var last ssetest.Event
+	if events := parser.Push(words); len(events) > 0 {
+		last = events[len(events)-1]
+	}
+	if _, ok := parseCursor(last.ID); last.Type != "cursor" || !ok || last.ID != parser.LastEventID {
+		t.Errorf("the last event is %+q, want a cursor with an id", last)
+	}
+	if parser.Retry < defaultRetry/2 || parser.Retry > 3*defaultRetry/2 {
+		t.Errorf("the last retry is %v", parser.Retry)
+	}
+	if bytes.Count(body, []byte("retry: ")) != 2 {
+		t.Errorf("want a retry at the beginning and one at the end: %q", body)
+	}
+}
+
 // freeGatewayAddr returns an address nobody listens on. Caddy itself would share a port with another process. The ports are
 // outside the ephemeral range and that of redistest.
 func freeGatewayAddr(t *testing.T) string {

@@ -42,19 +42,6 @@ func (g *gateway) awaitReleased(server *redistest.Server, key hubKey) {
 	g.wait("the end of all subscriptions", func() bool { return server.PubSubClients() == 0 })
 }
 
-// awaitEnd returns when the stream has ended, which must have been properly.
-func awaitEnd(t *testing.T, s *ssetest.Stream) {
-	t.Helper()
-	select {
-	case <-s.Ended():
-	case <-time.After(gatewayWait):
-		t.Fatalf("the stream goes on for %v", gatewayWait)
-	}
-	if err := s.Err(); err != nil {
-		t.Errorf("the stream was cut: %v", err)
-	}
-}
-
 // stepHandler is a Caddy handler that tells which configuration serves a request, to the client in X-Step, and to the test when
 // it is there.
 type stepHandler struct {

@@ -87,6 +87,15 @@ func serve(t *testing.T, h *Handler) *served {
 	return s
 }
 
+func serveMany(t *testing.T, h *Handler, n int) []*served {
+	t.Helper()
+	streams := make([]*served, n)
+	for i := range streams {
+		streams[i] = serve(t, h)
+	}
+	return streams
+}
+
 func startServing(t *testing.T, h *Handler, s *served) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

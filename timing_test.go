@@ -143,10 +143,7 @@ func TestStalledClientIsCutAfterStallTimeout(t *testing.T) {
 func TestDrainSpreadsTheEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.handler(t, &Handler{Channels: []string{"a"}})
-		streams := make([]*served, 200)
-		for i := range streams {
-			streams[i] = serve(t, h)
-		}
+		streams := serveMany(t, h, 200)
 		w.settled()
 		begin := time.Now()
 		h.drain.begin()
