@@ -18,6 +18,7 @@ type delivery struct {
 	ending  *ending
 	metrics *routeMetrics
 	behind  bool // the last write left something for the next stream
+	cut     bool // the client has not taken all that was written
 }
 
 // scratch is what one write needs. It is pooled: thousands of idle streams

@@ -96,6 +96,12 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	// An error after this point is the client's connection: there is nobody
 	// to tell, and an error page would land in the stream.
 	h.metrics.ends[d.run(r.Context(), h, wake)].Inc()
+	if d.cut && r.ProtoMajor == 3 {
+		// The end of the response would wait behind what the client has not
+		// taken, and an exit for the stream. This resets it. (Of the other
+		// protocols, a deadline that passed has done so.)
+		panic(http.ErrAbortHandler)
+	}
 	return nil
 }
 
@@ -164,7 +170,9 @@ func (d *delivery) run(ctx context.Context, h *Handler, wake *waiter) endReason 
 			end.exitBegun()
 		case <-end.timer.C:
 			// A retry of its own for each: they must not come back together.
-			_ = d.close(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds()))
+			if err = d.close(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds())); err != nil {
+				return d.endOf(err)
+			}
 			return end.reason
 		case <-ctx.Done():
 			return endClient
@@ -179,8 +187,10 @@ func (d *delivery) run(ctx context.Context, h *Handler, wake *waiter) endReason 
 func (d *delivery) endOf(err error) endReason {
 	switch {
 	case errors.Is(err, errOverdue):
+		d.cut = true
 		return d.ending.reason
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		d.cut = true
 		return endStalled
 	}
 	return endClient
