@@ -5,7 +5,6 @@ package redissse
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -226,24 +225,12 @@ func (p *caddyProcess) open(proto, path string, n int) []*ssetest.Stream {
 	for i := range n {
 		if i%streamsPerClient == 0 {
 			client = p.client(proto)
-			client.Transport = again{client.Transport}
 		}
 		s := ssetest.Open(p.t, client, p.url(proto, path))
 		s.SkipCursor()
 		streams = append(streams, s)
 	}
 	return streams
-}
-
-// again repeats a request that got no answer: in the moment of a reload, Caddy may drop a new connection. Browsers do the same.
-type again struct{ http.RoundTripper }
-
-func (a again) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := a.RoundTripper.RoundTrip(request)
-	if errors.Is(err, io.EOF) {
-		return a.RoundTripper.RoundTrip(request)
-	}
-	return response, err
 }
 
 // openEach opens n streams of a path over each HTTP version.

@@ -3,9 +3,12 @@ package redissse
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,7 +62,7 @@ func clientOver(t *testing.T, proto, addr string) *http.Client {
 			},
 		}
 		t.Cleanup(func() { _ = transport.Close() })
-		return &http.Client{Transport: transport}
+		return &http.Client{Transport: again{transport}}
 	}
 	transport := &http.Transport{
 		DisableCompression: true, MaxIdleConnsPerHost: 100,
@@ -69,7 +72,23 @@ func clientOver(t *testing.T, proto, addr string) *http.Client {
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
+	return &http.Client{Transport: again{transport}}
+}
+
+// again repeats a request that got no answer: in the moment of a reload, Caddy may drop a new connection. Browsers do the same.
+type again struct{ http.RoundTripper }
+
+func (a again) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := a.RoundTripper.RoundTrip(request)
+	if request.Body == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		return a.RoundTripper.RoundTrip(request)
+	}
+	return response, err
+}
+
+// CloseIdleConnections is what http.Client looks for.
+func (a again) CloseIdleConnections() {
+	a.RoundTripper.(interface{ CloseIdleConnections() }).CloseIdleConnections()
 }
 
 // awaitCertificate returns when the server at addr has one. Caddy makes it in the background.

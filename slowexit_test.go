@@ -72,7 +72,7 @@ func openReplay(p *caddyProcess, proto string) io.Reader {
 	p.t.Helper()
 	client := p.client(proto)
 	if proto == httpOne {
-		client.Transport.(*http.Transport).DialContext = dialSmall(p.addr(proto))
+		client.Transport.(again).RoundTripper.(*http.Transport).DialContext = dialSmall(p.addr(proto))
 	}
 	response := ssetest.Do(p.t, client, p.url(proto, "/big?from=start"))
 	if response.StatusCode != http.StatusOK {
