@@ -12,7 +12,7 @@ import (
 )
 
 func benchHub(b *testing.B, streams int) (*hub, []*delivery, []*waiter) {
-	h := newHub("bench", &settings{limits: limits{messages: 1000, bytes: 1 << 30, maxAge: 1 << 40}}, zap.NewNop())
+	h := newHub("bench", &settings{limits: limits{messages: 1000, bytes: 1 << 30, message: 1 << 30, maxAge: 1 << 40}, budget: roomyBudget}, zap.NewNop())
 	f, err := parseFormat("", "", "")
 	if err != nil {
 		b.Fatal(err)
@@ -21,9 +21,12 @@ func benchHub(b *testing.B, streams int) (*hub, []*delivery, []*waiter) {
 	var wakes []*waiter
 	for range max(1, streams) {
 		w := newWaiter()
-		s := h.open([]string{"a"}, w)
+		s, err := h.open([]string{"a"}, nil, w)
+		if err != nil {
+			b.Fatal(err)
+		}
 		if len(deliveries) == 0 {
-			h.confirmed(h.channels["a"])
+			h.confirmed(h.buffers["a"].sub)
 		}
 		s.begin(start{}, 0)
 		out := &sink{w: discard{}, control: http.NewResponseController(discard{}), watched: true, begun: true}
@@ -50,7 +53,7 @@ func BenchmarkAppend(b *testing.B) {
 	h, _, _ := benchHub(b, 0)
 	b.ReportAllocs()
 	for b.Loop() {
-		h.receive("a", benchPayload)
+		h.receive("", "a", benchPayload)
 	}
 }
 
@@ -61,7 +64,7 @@ func BenchmarkAppendWake(b *testing.B) {
 			h, _, wakes := benchHub(b, n)
 			b.ReportAllocs()
 			for b.Loop() {
-				h.receive("a", benchPayload)
+				h.receive("", "a", benchPayload)
 				for _, w := range wakes {
 					<-w.c
 					w.clear()
@@ -77,7 +80,7 @@ func BenchmarkDeliver(b *testing.B) {
 	h, deliveries, wakes := benchHub(b, 1000)
 	b.ReportAllocs()
 	for b.Loop() {
-		h.receive("a", benchPayload)
+		h.receive("", "a", benchPayload)
 		for i, d := range deliveries {
 			<-wakes[i].c
 			wakes[i].clear()

@@ -1,7 +1,8 @@
 package redissse
 
 import (
-	"sync"
+	"container/list"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
@@ -10,7 +11,7 @@ import (
 // message is one Redis message. It is immutable once appended, but for its
 // cached frames and what they cost.
 type message struct {
-	channel  string
+	home     *buffer // of its channel
 	payload  string
 	seq      uint64
 	ms       int64  // the hub's low-water time when it was appended
@@ -29,12 +30,14 @@ type frame struct {
 	next   *frame
 }
 
-// The fixed costs count what a message takes besides its payload (struct,
-// ring slot, string header, size classes), so that a channel of 20-byte
-// tokens is bounded by what it really takes.
+// The fixed costs count what things take besides payloads and bodies (structs,
+// ring slots, map entries, size classes), so that memory is bounded by what it
+// really is: a channel of 20-byte tokens is mostly overhead.
 const (
 	messageCost = 144
 	frameCost   = 64
+	indexCost   = 16  // a message's slot in a pattern's index
+	bufferCost  = 768 // a channel without messages, its subscription included
 )
 
 // limits bound one buffer. Over either of the first two the oldest messages
@@ -42,145 +45,41 @@ const (
 type limits struct {
 	messages int   // count
 	bytes    int64 // counted bytes: payloads, cached frames, fixed costs
+	message  int64 // a payload's bytes; a larger one is not kept
 	maxAge   int64 // milliseconds since receipt
 }
 
-// usage is what all buffers of a hub hold.
+// usage is what all buffers and indexes of a hub hold.
 type usage struct {
 	messages atomic.Int64
 	bytes    atomic.Int64 // counted bytes
 }
 
-// mark is a place at which a channel was complete: all that was published
-// before ms, in Redis's clock, has a seq of at most seq.
-type mark struct {
-	ms  int64
-	seq uint64
-}
-
-// gapEntry stands in a buffer where an outage was: what Redis published
-// between after and the confirmation that took seq is not known. One stands
-// also in the place of a message that is too large for the buffer. Outages with
-// no message between them share an entry, so that entries never outnumber
-// messages by more than one.
-type gapEntry struct {
-	seq    uint64
-	at     int64
-	reason gapReason
-	after  mark // the channel was complete up to here before the newest outage
-
-	// Of the outages that share the entry, what a reader that has seen none or
-	// only some of them must know: the newest but one took seq older, the
-	// first began after oldest.
-	older  uint64
-	oldest mark
-}
-
-// completeBefore returns where the channel was last complete for a reader at c.
-func (g *gapEntry) completeBefore(c uint64) mark {
-	if c < g.older {
-		return g.oldest
-	}
-	return g.after
-}
-
-// floor is where a buffer stops vouching: it holds every message of its
-// channel with a larger seq that Redis handed over.
-type floor struct {
-	seq    uint64
-	reason gapReason
-	at     int64 // when it was raised to seq, Redis's clock, Unix milliseconds
-}
-
-// buffer is a channel's bounded log: messages and gap entries, both in the
-// order of their seqs, above a floor. The reader goroutine appends, confirms
-// and marks outages; streams read; the ticker expires. Safe for concurrent use.
+// buffer is a channel's bounded log. The reader goroutine appends, streams
+// read and add frames, the ticker expires. Safe for concurrent use.
 //
-// No I/O, no logging and no other lock under mu.
+// Under mu only the mu of a pattern that covers the channel may be taken.
 type buffer struct {
-	channel string
-	clients waiters // woken after each append or confirmation
-	usage   *usage  // of the hub; what this buffer holds is part of it
+	timeline // of the channel
 
-	mu      sync.Mutex
-	entries ring[*message]
-	breaks  ring[gapEntry]
-	floor   floor
-	bytes   int64
-	count   uint64 // messages ever appended; count-entries.len() is the index of the oldest kept
+	bytes  int64
+	hashes [anchorWindow]uint64 // of the newest payloads, newest last
+	hashed int                  // how many of them were received since the newest confirmation
+	aging  bool                 // listed in the hub's aging, or about to be
+	place  int                  // in that list, guarded by its mu; 0: not there
 
-	confirmed bool   // Redis has confirmed the subscription at least once
-	live      bool   // confirmed in the current connection generation
-	liveFrom  uint64 // seq of the newest confirmation
-	down      mark   // while not live: where the last generation ended
+	// Those that cover the channel. Changed under hub.mu and mu, read under
+	// either; the slice itself is never written to again.
+	patterns []*pattern
 
-	hashes  [anchorWindow]uint64 // of the newest payloads, newest last
-	hashed  int                  // how many of them were received since the newest confirmation
-	evicted anchored             // the newest message below the floor
-
-	aging bool // somebody has been asked to call expire later
+	// Guarded by hub.mu.
+	sub  *subscription // the channel's own; nil: a pattern alone holds the buffer
+	warm *list.Element // in hub.warm, while sub is nil
 }
-
-// anchored is where and when a message is, and what other nodes know it by.
-type anchored struct {
-	seq    uint64
-	ms     int64
-	anchor uint32
-}
-
-func (m *message) anchored() anchored { return anchored{m.seq, m.ms, m.anchor} }
 
 // anchorWindow payloads go into an anchor: one would make every "ping" of a
 // channel look alike on another node, four tell most places apart.
 const anchorWindow = 4
-
-// confirm records that Redis confirmed the subscription, at seq. A first
-// confirmation sets the floor, one after an outage writes a gap entry, a
-// repeated one does nothing.
-func (b *buffer) confirm(seq uint64, at int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.live:
-		return
-	case !b.confirmed:
-		b.floor = floor{seq, gapNotBuffered, at}
-	default:
-		b.pushBreak(gapEntry{seq: seq, at: at, reason: gapDisconnected, after: b.down})
-	}
-	b.confirmed, b.live, b.liveFrom = true, true, seq
-	b.hashed = 0 // what was before may lack messages that another node has
-}
-
-func (b *buffer) pushBreak(g gapEntry) {
-	n := b.breaks.len()
-	if n == 0 || (b.entries.len() > 0 && b.entries.at(b.entries.len()-1).seq > b.breaks.at(n-1).seq) {
-		b.breaks.push(g)
-		return
-	}
-	last := b.breaks.ptr(n - 1)
-	g.reason, g.older, g.oldest = last.reason, last.seq, last.after
-	if last.older != 0 {
-		g.oldest = last.oldest
-	}
-	*last = g
-}
-
-// goDown records that the connection generation ended at m.
-func (b *buffer) goDown(m mark) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.live {
-		b.live, b.down = false, m
-	}
-}
-
-// isLive reports whether the current generation has confirmed the channel.
-func (b *buffer) isLive() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.live
-}
 
 // append adds m, whose seq is higher than any before, and evicts what is over
 // the limits. A message that is over them by itself leaves a gap entry. append
@@ -196,21 +95,44 @@ func (b *buffer) append(m *message, lim limits) (ok, due bool) {
 	copy(b.hashes[:], b.hashes[1:])
 	b.hashes[anchorWindow-1] = sum
 	if b.hashed++; b.hashed >= anchorWindow {
-		m.anchor = anchorOf(b.channel, b.hashes)
+		m.anchor = anchorOf(b.name, b.hashes)
 	}
 	m.cost = messageCost + int64(len(m.payload))
-	if m.cost > lim.bytes {
+	if m.cost > lim.bytes || int64(len(m.payload)) > lim.message {
 		// Evicting all the others would not make room for it.
-		b.pushBreak(gapEntry{seq: m.seq, at: m.at, reason: gapTooLarge, after: mark{m.ms, m.seq - 1}})
+		b.leaveOut(gapEntry{seq: m.seq, at: m.at, reason: gapTooLarge, after: mark{m.ms, m.seq - 1}})
 		return true, false
 	}
 	b.entries.push(m)
 	b.count++
 	b.hold(1, m.cost)
+	for _, p := range b.patterns {
+		p.add(m)
+	}
 	b.evict(lim)
 	due = !b.aging && b.entries.len() > 0
 	b.aging = b.aging || due
 	return true, due
+}
+
+// leaveOut puts a gap entry in the place of a message.
+func (b *buffer) leaveOut(g gapEntry) {
+	b.pushBreak(g)
+	for _, p := range b.patterns {
+		p.leaveOut(g)
+	}
+}
+
+// confirm is timeline's; what was before may lack messages that another node
+// has, so that anchors have to begin again.
+func (b *buffer) confirm(seq uint64, at int64) bool {
+	if !b.timeline.confirm(seq, at) {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hashed = 0
+	return true
 }
 
 // anchorOf makes the anchor of a place; it is never 0, which means none.
@@ -245,16 +167,30 @@ func (b *buffer) hold(messages int, bytes int64) {
 	b.usage.bytes.Add(bytes)
 }
 
-// drop gives up the oldest message. A gap entry keeps its place until no
-// older message is left and a newer one goes.
+// drop gives up the oldest message, also in the patterns' indexes.
 func (b *buffer) drop(reason gapReason) {
 	m := b.entries.pop()
 	b.hold(-1, -m.cost)
-	b.floor = floor{m.seq, reason, m.at}
+	f := floor{m.seq, reason, m.at}
+	b.raise(f)
 	b.evicted = m.anchored()
-	for b.breaks.len() > 0 && b.breaks.at(0).seq < m.seq {
-		b.breaks.pop()
+	for _, p := range b.patterns {
+		p.raiseTo(f)
 	}
+}
+
+// dropOldest gives up the oldest message if it was received at or before a
+// monotonic time. It returns when the oldest one left was received; with again
+// false there is none left.
+func (b *buffer) dropOldest(received int64) (dropped bool, oldest int64, again bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	dropped = b.entries.len() > 0 && b.entries.at(0).received <= received
+	if dropped {
+		b.drop(gapEvicted)
+	}
+	oldest, again = b.oldestLeft()
+	return dropped, oldest, again
 }
 
 // expire gives up the messages received before cutoff, in monotonic
@@ -266,6 +202,10 @@ func (b *buffer) expire(cutoff int64) (oldest int64, again bool) {
 	for b.entries.len() > 0 && b.entries.at(0).received < cutoff {
 		b.drop(gapExpired)
 	}
+	return b.oldestLeft()
+}
+
+func (b *buffer) oldestLeft() (oldest int64, again bool) {
 	if b.entries.len() == 0 {
 		b.aging = false
 		return 0, false
@@ -332,37 +272,46 @@ func (b *buffer) makeRoom(m *message, size int64, lim limits) bool {
 	return true
 }
 
-// discard gives up all messages of a buffer that no stream will read again.
-// (It may stay listed for expiry until then.)
-func (b *buffer) discard() {
+// discard gives up all of a buffer that the hub has no more. (It may stay
+// listed for expiry until then, and streams of a pattern may hold its
+// messages.) The patterns that cover it cannot vouch for what it held; reason
+// is why, for channels that will be opened again.
+func (b *buffer) discard(reason gapReason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.live = false
+	seq, at := b.newest()
+	if b.count > 0 || b.breaks.len() > 0 {
+		for _, p := range b.patterns {
+			p.forget(floor{seq, reason, at}, b.entries.len() > 0)
+		}
+	}
+	b.live, b.patterns = false, nil
+	b.floor.seq = seq
 	b.hold(-b.entries.len(), -b.bytes)
+	b.usage.bytes.Add(-bufferCost)
 	b.entries, b.breaks = ring[*message]{}, ring[gapEntry]{}
 }
 
-// firstAfter returns the index in entries of the first message after seq c.
-func (b *buffer) firstAfter(c uint64) int {
-	return b.entries.search(func(m *message) bool { return m.seq > c })
-}
+// covers reports whether what p delivers goes into b.
+func (b *buffer) covers(p *pattern) bool { return slices.Contains(b.patterns, p) }
 
-// receivedSince returns the index in entries of the first message that was
-// received at or after ms, in Redis's clock.
-func (b *buffer) receivedSince(ms int64) int {
-	return b.entries.search(func(m *message) bool { return m.at >= ms })
-}
-
-// newestAt returns the newest message at or before seq c, kept or evicted.
-func (b *buffer) newestAt(c uint64) anchored {
+// attach has b covered by p, too.
+func (b *buffer) attach(p *pattern) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if i := b.firstAfter(c); i > 0 {
-		m := b.entries.at(i - 1)
-		return m.anchored()
-	}
-	if b.evicted.seq <= c {
-		return b.evicted
-	}
-	return anchored{}
+	b.patterns = append(slices.Clip(b.patterns), p)
+}
+
+// detach takes p away. It reports whether another live subscription covers b.
+func (b *buffer) detach(p *pattern) (covered bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.patterns = slices.DeleteFunc(slices.Clone(b.patterns), func(q *pattern) bool { return q == p })
+	return b.sub != nil && b.sub.live || slices.ContainsFunc(b.patterns, (*pattern).isLive)
+}
+
+func (b *buffer) isEmpty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.entries.len() == 0
 }

@@ -26,7 +26,11 @@ func init() {
 //	        messages     <count>
 //	        max_age      <duration>
 //	        channel_size <size>
+//	        total_size   <size>
+//	        max_message  <size>
+//	        max_channels <count>
 //	    }
+//	    keep          <pattern>...
 //	    linger        <duration>
 //	    ping_interval <duration>
 //	    dead_after    <duration>
@@ -74,6 +78,8 @@ func (c *Hub) parseOption(d *caddyfile.Dispenser) error {
 		return parseString(d, &c.Redis)
 	case "buffer":
 		return c.parseBuffer(d)
+	case "keep":
+		return parseList(d, &c.Keep)
 	case "linger":
 		if err := parseDuration(d, &c.Linger); err != nil {
 			return err
@@ -111,6 +117,12 @@ func (c *Hub) parseBuffer(d *caddyfile.Dispenser) error {
 			err = parsePositive(d, &c.Buffer.MaxAge)
 		case "channel_size":
 			err = parseSize(d, &c.Buffer.ChannelSize)
+		case "total_size":
+			err = parseSize(d, &c.Buffer.TotalSize)
+		case "max_message":
+			err = parseSize(d, &c.Buffer.MaxMessage)
+		case "max_channels":
+			err = parseCount(d, &c.Buffer.MaxChannels)
 		default:
 			err = d.Errf("unrecognized subdirective %q", d.Val())
 		}
@@ -132,6 +144,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    hub            <name>
 //	    redis          <url>
 //	    channel        <channel>...
+//	    pattern        <pattern>...
 //	    from           live | start | last <n> | since <duration>
 //	    client_from
 //	    event          none | channel | field <name>
@@ -174,12 +187,9 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 	case "redis":
 		return parseString(d, &h.Redis)
 	case "channel":
-		args := d.RemainingArgs()
-		if len(args) == 0 {
-			return d.ArgErr()
-		}
-		h.Channels = append(h.Channels, args...)
-		return nil
+		return parseList(d, &h.Channels)
+	case "pattern":
+		return parseList(d, &h.Patterns)
 	case "from":
 		return parseWords(d, &h.From, func(s string) error { _, err := parseFrom(s); return err })
 	case "client_from":
@@ -242,6 +252,15 @@ func parseString(d *caddyfile.Dispenser, to *string) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	return nil
+}
+
+func parseList(d *caddyfile.Dispenser, to *[]string) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	*to = append(*to, args...)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -391,10 +392,10 @@ func TestHubDefaults(t *testing.T) {
 	addr := got.redis.Addr
 	got.redis = nil
 	want := settings{
-		limits: limits{10000, 4 << 20, 900_000}, linger: 5 * time.Minute, pingInterval: time.Second, deadAfter: 9 * time.Second,
+		limits: limits{10000, 4 << 20, 1 << 20, 900_000}, budget: budget{256 << 20, 100_000}, linger: 5 * time.Minute, pingInterval: time.Second, deadAfter: 9 * time.Second,
 		reconnectMin: time.Second, reconnectMax: 10 * time.Second,
 	}
-	if *got != want || addr != "127.0.0.1:6379" {
+	if !reflect.DeepEqual(*got, want) || addr != "127.0.0.1:6379" {
 		t.Errorf("got %+v at %s, want %+v", *got, addr, want)
 	}
 	if got, err := (&Hub{Linger: -1}).resolve(); err != nil || got.linger != 0 {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +25,12 @@ type Hub struct {
 
 	// What is kept of each channel for clients that come back.
 	Buffer *Buffer `json:"buffer,omitempty"`
+
+	// Patterns to subscribe to at start and for good, as Redis's PSUBSCRIBE
+	// takes them. What is published on their channels is buffered with no
+	// client there, so that a first client gets what came before it.
+	// Placeholders are not replaced. Default: none
+	Keep []string `json:"keep,omitempty"`
 
 	// How long a subscription and its buffer outlive the last client.
 	// Negative: not at all. Default: 5m
@@ -45,8 +53,9 @@ type Hub struct {
 	ReconnectMax caddy.Duration `json:"reconnect_max,omitempty"`
 }
 
-// Buffer bounds what is kept of each channel. What goes first is always the
-// oldest; clients that would have needed it are told so by a gap event.
+// Buffer bounds what is kept, of each channel and in total. Of a channel, what
+// goes first is always the oldest; clients that would have needed it are told
+// so by a gap event.
 type Buffer struct {
 	// At most this many messages a channel, 1 to 10000000. Default: 10000
 	Messages int `json:"messages,omitempty"`
@@ -58,6 +67,23 @@ type Buffer struct {
 	// bodies and some 150 bytes a message count. A message that is larger by
 	// itself is not delivered but gapped. Default: 4194304 (4 MiB)
 	ChannelSize int64 `json:"channel_size,omitempty"`
+
+	// At most this many bytes over all channels of the hub, 65536 to 1 TiB;
+	// counted as for channel_size, and some 800 bytes a channel. Over it go
+	// channels that linger, longest first, then such as only keep holds,
+	// quietest first, then the oldest messages. Default: 268435456 (256 MiB)
+	// or a quarter of GOMEMLIMIT, if that is less
+	TotalSize int64 `json:"total_size,omitempty"`
+
+	// A message with more bytes than this is not delivered but gapped, 1 byte
+	// to 512 MiB, which is the most that Redis takes. Default: 1048576 (1 MiB)
+	MaxMessage int64 `json:"max_message,omitempty"`
+
+	// At most this many channels at once, 1 to 10000000; total_size allows
+	// half of it to be taken by channels being there. Over it channels go that
+	// no client has open, then streams of new channels are refused. Default:
+	// 100000
+	MaxChannels int `json:"max_channels,omitempty"`
 }
 
 // The defaults. 10,000 messages and 4 MiB a channel hold some minutes of the
@@ -67,6 +93,10 @@ const (
 	defaultMessages     = 10000
 	defaultMaxAge       = 15 * time.Minute
 	defaultChannelSize  = 4 << 20
+	defaultTotalSize    = 256 << 20
+	minTotalSize        = 64 << 10
+	defaultMaxMessage   = 1 << 20
+	defaultMaxChannels  = 100_000
 	defaultLinger       = 5 * time.Minute
 	defaultPingInterval = time.Second
 	defaultDeadAfter    = 9 * time.Second // noticed within 10 s, a tick included
@@ -98,7 +128,7 @@ func (c *Hub) tuning() (*settings, error) {
 	ping := durationOr(c.PingInterval, defaultPingInterval)
 	least := durationOr(c.ReconnectMin, defaultReconnectMin)
 	var maxAge time.Duration
-	var messages int64
+	var messages, channels int64
 	err := errors.Join(
 		inRange("ping_interval", c.PingInterval, defaultPingInterval, 100*time.Millisecond, 10*time.Second, &s.pingInterval),
 		inRange("dead_after", c.DeadAfter, max(defaultDeadAfter, 2*ping), 2*ping, time.Minute, &s.deadAfter),
@@ -107,9 +137,35 @@ func (c *Hub) tuning() (*settings, error) {
 		inRange("max_age", buffer.MaxAge, defaultMaxAge, time.Second, 365*24*time.Hour, &maxAge),
 		inRange("channel_size", buffer.ChannelSize, defaultChannelSize, 4<<10, 1<<40, &s.limits.bytes),
 		inRange("messages", int64(buffer.Messages), defaultMessages, 1, 10_000_000, &messages),
+		inRange("total_size", buffer.TotalSize, standardTotalSize(debug.SetMemoryLimit(-1)), minTotalSize, 1<<40, &s.budget.bytes),
+		inRange("max_message", buffer.MaxMessage, defaultMaxMessage, 1, 512<<20, &s.limits.message),
+		inRange("max_channels", int64(buffer.MaxChannels), defaultMaxChannels, 1, 10_000_000, &channels),
+		checkPatterns("keep", c.Keep),
 	)
-	s.limits.messages, s.limits.maxAge = int(messages), maxAge.Milliseconds()
+	s.limits.messages, s.limits.maxAge, s.budget.channels = int(messages), maxAge.Milliseconds(), int(channels)
+	s.keep = c.Keep
 	return s, err
+}
+
+// standardTotalSize leaves the process three quarters of its memory limit.
+func standardTotalSize(memoryLimit int64) int64 {
+	return max(minTotalSize, min(defaultTotalSize, memoryLimit/4))
+}
+
+var placeholderWithDot = regexp.MustCompile(`\{[a-zA-Z_]+\.[^}]*\}`)
+
+// checkPatterns checks Redis patterns. Any text is one; braces are ordinary
+// characters, as in the hash tags of Redis Cluster.
+func checkPatterns(key string, patterns []string) error {
+	for _, p := range patterns {
+		if err := checkChannel(p); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		if found := placeholderWithDot.FindString(p); found != "" {
+			return fmt.Errorf("%s %q: patterns are constants, the placeholder %q is not replaced in them", key, p, found)
+		}
+	}
+	return nil
 }
 
 func durationOr(d caddy.Duration, standard time.Duration) time.Duration {

@@ -104,8 +104,11 @@ func (d *delivery) encode(work *scratch) error {
 			work.out = d.format.appendGap(work.out, it.id, it.gap())
 			continue
 		}
-		body, made := it.src.buf.body(it.msg, d.format, d.hub.settings.Load().limits)
+		body, made := it.msg.home.body(it.msg, d.format, d.hub.settings.Load().limits)
 		d.count(made)
+		if made.size > 0 {
+			d.hub.enforce()
+		}
 		work.out = appendIDLine(work.out, it.id)
 		if len(body) <= writeChunk {
 			work.out = append(work.out, body...)
@@ -154,7 +157,10 @@ func (d *delivery) send(p []byte) error {
 
 // gap returns the data of the item's gap event.
 func (it *item) gap() gap {
-	g := gap{Channel: it.src.buf.channel, Reason: it.reason}
+	g := gap{Channel: it.src.line.name, Reason: it.reason}
+	if it.src.line.pattern {
+		g.Channel, g.Pattern = "", g.Channel
+	}
 	if it.after != (cursor{}) {
 		after := it.after.String()
 		g.After = &after

@@ -95,7 +95,7 @@ func (f *format) nameAllowed(name string) bool {
 func (f *format) eventName(m *message) (name string, left bool) {
 	switch f.event {
 	case eventChannel:
-		name = m.channel
+		name = m.home.name
 	case eventField:
 		var ok bool
 		if name, ok = jsonString(m.payload, f.field); !ok {
@@ -186,17 +186,19 @@ const (
 	gapExpired      gapReason = "expired"            // the buffer's max_age passed
 	gapSlowClient   gapReason = "slow_client"        // the client was overtaken while reading
 	gapNotBuffered  gapReason = "not_buffered"       // the subscription began after the cursor
-	gapTooLarge     gapReason = "too_large"          // a message larger than the whole buffer may be
+	gapTooLarge     gapReason = "too_large"          // a message over max_message or channel_size
+	gapRefused      gapReason = "refused"            // Redis refused the channel or pattern
 	gapUnknownID    gapReason = "unknown_id"         // the cursor was unparseable, foreign or from the future
 )
 
 var gapReasons = []gapReason{
-	gapDisconnected, gapEvicted, gapExpired, gapSlowClient, gapNotBuffered, gapTooLarge, gapUnknownID,
+	gapDisconnected, gapEvicted, gapExpired, gapSlowClient, gapNotBuffered, gapTooLarge, gapRefused, gapUnknownID,
 }
 
 // gap is the data of a gap event.
 type gap struct {
-	Channel string    `json:"channel"`
+	Channel string    `json:"channel,omitempty"` // either this
+	Pattern string    `json:"pattern,omitempty"` // or this
 	Reason  gapReason `json:"reason"`
 	After   *string   `json:"after"`  // the last cursor at which the channel was complete
 	Missed  *uint64   `json:"missed"` // null: unknown

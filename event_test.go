@@ -143,7 +143,7 @@ func TestEncodeBodyData(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			id := cursor{ms: 1, seq: 2, epoch: 3, anchor: 4}
-			body, nameLeft, badUTF8 := evtPlain.encodeBody(&message{channel: "c", payload: test.payload})
+			body, nameLeft, badUTF8 := evtPlain.encodeBody(&message{home: named("c"), payload: test.payload})
 			got := evtOne(t, append(appendIDLine(nil, id), body...))
 			if got.Data != test.want {
 				t.Errorf("data = %.200q, want %.200q", got.Data, test.want)
@@ -216,7 +216,7 @@ func TestEncodeBodyEventName(t *testing.T) {
 		{"empty payload", byField, "c", "", "", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			body, left, _ := test.format.encodeBody(&message{channel: test.channel, payload: test.payload})
+			body, left, _ := test.format.encodeBody(&message{home: named(test.channel), payload: test.payload})
 			got := evtOne(t, body)
 			want := test.want
 			if want == "" {
@@ -257,7 +257,7 @@ func FuzzEncodeBody(f *testing.F) {
 			name.field = "type"
 		}
 		id := cursor{ms: 1, seq: 2, epoch: 3, anchor: 4}
-		body, _, _ := name.encodeBody(&message{channel: channel, payload: payload})
+		body, _, _ := name.encodeBody(&message{home: named(channel), payload: payload})
 		// A frame must not depend on what is around it.
 		wire := name.appendCursor(nil, cursor{})
 		wire = append(appendIDLine(wire, id), body...)
@@ -306,15 +306,15 @@ func TestControlEvents(t *testing.T) {
 		typ    string
 		want   string
 	}{
-		{"all known", &evtPlain, gap{"job:1", gapEvicted, &after, &missed}, "gap",
+		{"all known", &evtPlain, gap{"job:1", "", gapEvicted, &after, &missed}, "gap",
 			`{"channel":"job:1","reason":"evicted","after":"1-2-3-4","missed":5}`},
-		{"nothing known", &evtPlain, gap{"job:1", gapUnknownID, nil, nil}, "gap",
+		{"nothing known", &evtPlain, gap{"job:1", "", gapUnknownID, nil, nil}, "gap",
 			`{"channel":"job:1","reason":"unknown_id","after":null,"missed":null}`},
-		{"renamed", &renamed, gap{"job:1", gapDisconnected, nil, nil}, "lost",
+		{"renamed", &renamed, gap{"job:1", "", gapDisconnected, nil, nil}, "lost",
 			`{"channel":"job:1","reason":"redis_disconnected","after":null,"missed":null}`},
-		{"channel with line ends", &evtPlain, gap{"a\n\nevent: x\r\"", gapExpired, nil, nil}, "gap",
+		{"channel with line ends", &evtPlain, gap{"a\n\nevent: x\r\"", "", gapExpired, nil, nil}, "gap",
 			`{"channel":"a\n\nevent: x\r\"","reason":"expired","after":null,"missed":null}`},
-		{"channel that is not UTF-8", &evtPlain, gap{"a\xff", gapExpired, nil, nil}, "gap",
+		{"channel that is not UTF-8", &evtPlain, gap{"a\xff", "", gapExpired, nil, nil}, "gap",
 			`{"channel":"a\ufffd","reason":"expired","after":null,"missed":null}`},
 	} {
 		t.Run("gap: "+test.name, func(t *testing.T) {
@@ -341,9 +341,14 @@ func TestControlEvents(t *testing.T) {
 	}
 }
 
+func named(channel string) *buffer {
+	return &buffer{timeline: timeline{name: channel, usage: new(usage)}}
+}
+
 // evtBuffer returns a buffer with one message.
 func evtBuffer(payload string) (*buffer, *message) {
-	b, m := &buffer{channel: "job:1", usage: new(usage)}, &message{channel: "job:1", payload: payload, seq: 2}
+	b, m := named("job:1"), &message{payload: payload, seq: 2}
+	m.home = b
 	b.confirm(1, 0)
 	b.append(m, roomy)
 	return b, m

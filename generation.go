@@ -46,11 +46,13 @@ const (
 	pingCommand commandKind = iota + 1
 	subscribeCommand
 	unsubscribeCommand
+	psubscribeCommand // the two of patterns follow in the same order
+	punsubscribeCommand
 )
 
 // String returns the kind as Redis names it in its replies.
 func (k commandKind) String() string {
-	return [...]string{"", "ping", "subscribe", "unsubscribe"}[k]
+	return [...]string{"", "ping", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"}[k]
 }
 
 // newGeneration returns a generation and the context that ends with it.
@@ -101,6 +103,15 @@ func (g *generation) advance(c *command) {
 	if g.waiting == maxUnanswered/2 {
 		g.hub.wakeWriter()
 	}
+}
+
+// refusedAll takes c, the oldest command, as answered: Redis refused it.
+func (g *generation) refusedAll(c *command) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.expected.pop()
+	g.waiting -= len(c.subs)
+	g.hub.wakeWriter()
 }
 
 func (g *generation) unanswered() int {

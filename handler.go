@@ -77,9 +77,13 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer h.tenancy.leave()
 	wake := newWaiter()
-	s := hub.open(channels, wake)
+	s, err := hub.open(channels, h.patterns, wake)
+	if err != nil {
+		h.metrics.ends[endRefused].Inc()
+		return refuse(w, r, err)
+	}
 	defer hub.close(s, wake)
-	if !awaitConfirmed(r.Context(), s, wake, h.openTimeout) {
+	if !awaitSettled(r.Context(), s, wake, h.openTimeout) {
 		return nil // the client has gone
 	}
 	s.begin(at, hub.clock.now())
@@ -119,11 +123,11 @@ func (h *Handler) latest(r *http.Request) time.Time {
 	return began.Add(jitter(h.maxAge*9/10, h.maxAge))
 }
 
-// awaitConfirmed waits until Redis has confirmed all channels, for timeout at
-// the longest, so that what is published once the client sees the stream open
-// arrives. It reports false if the client went away.
-func awaitConfirmed(ctx context.Context, s *stream, wake *waiter, timeout time.Duration) bool {
-	if s.confirmed() {
+// awaitSettled waits until Redis has confirmed (or refused) all channels, for
+// timeout at the longest, so that what is published once the client sees the
+// stream open arrives. It reports false if the client went away.
+func awaitSettled(ctx context.Context, s *stream, wake *waiter, timeout time.Duration) bool {
+	if s.settled() {
 		return true
 	}
 	timer := time.NewTimer(timeout)
@@ -132,7 +136,7 @@ func awaitConfirmed(ctx context.Context, s *stream, wake *waiter, timeout time.D
 		select {
 		case <-wake.c:
 			wake.clear()
-			if s.confirmed() {
+			if s.settled() {
 				return true
 			}
 		case <-timer.C:

@@ -85,8 +85,8 @@ func (g *gateway) awaitReferences(h *hub, key hubKey, references, streams int) {
 func openStreams(h *hub) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if sub := h.channels["jobs"]; sub != nil {
-		return sub.streams
+	if b := h.buffers["jobs"]; b != nil && b.sub != nil {
+		return b.sub.streams
 	}
 	return 0
 }

@@ -56,33 +56,24 @@ type hub struct {
 	next   uint64 // the newest seq; reader goroutine only
 	lastAt int64  // the newest receipt time; reader goroutine only
 
+	last   arrival // reader goroutine only
+	warned int64   // when a refusal was logged last; reader goroutine only
+
 	mu         sync.Mutex
-	channels   map[string]*subscription
-	changed    ring[*subscription] // wanted and written may differ
-	lingering  list.List           // of *subscription without a stream, longest first
+	buffers    map[string]*buffer
+	patterns   map[string]*pattern
+	changed    ring[*subscription] // some may have to be written
+	lingering  list.List           // of *subscription that nothing needs, longest first
+	warm       list.List           // of *buffer without a subscription of its own, quietest first
+	refusals   ring[refusal]       // oldest first
 	registered []registration
-}
-
-// subscription is the hub's refcounted interest in one channel. One that has
-// been given up is not taken up again: a new one takes its place. So it has at
-// most one SUBSCRIBE a generation, and a confirmation can only be its own.
-type subscription struct {
-	buf *buffer
-
-	// Guarded by hub.mu.
-	streams int
-	wanted  bool          // Redis should have it: a stream holds it, or it lingers
-	written bool          // the newest command for it in this generation is SUBSCRIBE
-	queued  bool          // in hub.changed
-	linger  *list.Element // in hub.lingering
-	idle    int64         // since when it lingers, monotonic milliseconds
 }
 
 // newHub makes a hub at rest; start connects it. It does no I/O.
 func newHub(name string, s *settings, log *zap.Logger) *hub {
 	h := &hub{
 		name: name, clock: newClock(), kick: make(chan struct{}, 1), exiting: make(chan struct{}),
-		channels: map[string]*subscription{}, metrics: newHubMetrics(name),
+		buffers: map[string]*buffer{}, patterns: map[string]*pattern{}, metrics: newHubMetrics(name),
 	}
 	// Seqs start at random so that an id says nothing about how long the hub
 	// has run, low enough that they never wrap.
@@ -124,100 +115,39 @@ func (h *hub) Destruct() error {
 	return nil
 }
 
-// open subscribes to the channels and has w woken for them. The channels must
-// differ. close ends it.
-func (h *hub) open(channels []string, w *waiter) *stream {
+// open subscribes to the channels and patterns and has w woken for them. They
+// must differ. It fails if the hub has no room for another channel. close ends
+// it.
+func (h *hub) open(channels, patterns []string, w *waiter) (*stream, error) {
 	s := &stream{progress: &h.progress}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, channel := range channels {
-		sub := h.joinLocked(channel)
-		sub.buf.clients.add(w)
-		s.sources = append(s.sources, &source{buf: sub.buf})
+		sub, err := h.joinChannelLocked(channel)
+		if err != nil {
+			h.closeLocked(s, w)
+			return nil, err
+		}
+		s.add(sub, w)
 	}
-	return s
+	for _, name := range patterns {
+		s.add(h.joinPatternLocked(name), w)
+	}
+	return s, nil
 }
 
 // close gives up what open took. The subscriptions and their buffers linger.
 func (h *hub) close(s *stream, w *waiter) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.closeLocked(s, w)
+}
+
+func (h *hub) closeLocked(s *stream, w *waiter) {
 	for _, src := range s.sources {
-		src.buf.clients.remove(w)
-		h.leaveLocked(h.channels[src.buf.channel])
+		src.line.clients.remove(w)
+		h.leaveLocked(src.sub)
 	}
-}
-
-// joinLocked takes a subscription for one stream. One that lingers goes on as
-// if it had never been left, also when its UNSUBSCRIBE is queued; once that is
-// written the subscription is not in channels any more, and the new one waits
-// for a confirmation of its own.
-func (h *hub) joinLocked(channel string) *subscription {
-	sub := h.channels[channel]
-	if sub == nil {
-		sub = &subscription{buf: &buffer{channel: channel, usage: &h.usage}}
-		h.channels[channel] = sub
-	}
-	if sub.linger != nil {
-		h.lingering.Remove(sub.linger)
-		sub.linger = nil
-	}
-	sub.streams++
-	sub.wanted = true
-	h.changedLocked(sub)
-	return sub
-}
-
-func (h *hub) leaveLocked(sub *subscription) {
-	sub.streams--
-	if sub.streams > 0 {
-		return
-	}
-	sub.idle = h.clock.monotonic()
-	sub.linger = h.lingering.PushBack(sub)
-}
-
-// changedLocked has the writer look at sub if there is something to write.
-func (h *hub) changedLocked(sub *subscription) {
-	if sub.queued || sub.wanted == sub.written {
-		return
-	}
-	sub.queued = true
-	h.changed.push(sub)
-	h.wakeWriter()
-}
-
-func (h *hub) wakeWriter() {
-	select {
-	case h.kick <- struct{}{}:
-	default: // it has been woken already and has not looked yet
-	}
-}
-
-// dropIdle gives up the subscriptions that no stream has used for linger.
-func (h *hub) dropIdle(linger time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	cutoff := h.clock.monotonic() - linger.Milliseconds()
-	for e := h.lingering.Front(); e != nil; e = h.lingering.Front() {
-		sub := e.Value.(*subscription)
-		if sub.idle > cutoff {
-			return
-		}
-		h.lingering.Remove(e)
-		sub.linger, sub.wanted = nil, false
-		if !sub.written && !sub.queued {
-			h.forgetLocked(sub)
-			continue
-		}
-		h.changedLocked(sub)
-	}
-}
-
-// forgetLocked takes an unwanted subscription out of the hub.
-func (h *hub) forgetLocked(sub *subscription) {
-	delete(h.channels, sub.buf.channel)
-	sub.buf.discard()
 }
 
 // tickInterval is how precise the watchdog, ages and lingering are: a quarter
@@ -240,7 +170,8 @@ func (h *hub) tick(ctx context.Context) {
 		if g := h.generation.Load(); g != nil {
 			g.watch(s.deadAfter)
 		}
-		h.aging.expire(h.clock.monotonic() - s.limits.maxAge)
+		h.expire(s.limits.maxAge)
+		h.retryRefused()
 		h.dropIdle(s.linger)
 	}
 }
@@ -257,46 +188,77 @@ func (h *hub) exit() {
 }
 
 // confirmed records that Redis confirmed sub: from here on nothing of its
-// channel is missed. Reader goroutine only, as the three below.
+// channel or pattern is missed. One that was given up meanwhile is nobody's.
+// Reader goroutine only, as the three below.
 func (h *hub) confirmed(sub *subscription) {
+	h.last.seen = h.last.seen[:0] // the same again is a new message
 	h.next++
-	sub.buf.confirm(h.next, h.receipt())
+	wake := h.confirmedNow(sub, h.next, h.receipt())
 	h.head.Store(h.next)
-	sub.buf.clients.wake()
+	for _, t := range wake {
+		t.clients.wake()
+	}
 }
 
-// receive appends a message that Redis delivered. One of a channel that is not
-// (or not yet again) confirmed belongs to a subscription given up before.
-func (h *hub) receive(channel, payload string) {
+// confirmedNow returns the timelines whose streams have to look.
+func (h *hub) confirmedNow(sub *subscription, seq uint64, at int64) (wake []*timeline) {
 	h.mu.Lock()
-	sub := h.channels[channel]
-	h.mu.Unlock()
-	if sub == nil {
-		return
+	defer h.mu.Unlock()
+	if sub.gone {
+		return nil
 	}
-	b := sub.buf
-	m := &message{
-		channel: b.channel, payload: payload, seq: h.next + 1,
-		ms: h.lowWater.Load(), at: h.receipt(), received: h.clock.monotonic(),
+	sub.live, sub.alone = true, false
+	if sub.buf != nil {
+		sub.lean(nil)
+		sub.buf.confirm(seq, at)
+		return []*timeline{sub.line}
 	}
-	ok, due := b.append(m, h.settings.Load().limits)
-	if !ok {
-		return
+	for _, b := range h.buffers {
+		if b.covers(sub.pat) && b.confirm(seq, at) {
+			wake = append(wake, &b.timeline)
+		}
 	}
-	h.next++
-	h.head.Store(h.next)
-	b.clients.wake()
-	h.metrics.received.Inc()
-	if due {
-		h.aging.add(b, m.received)
+	sub.pat.confirm(seq, at)
+	return append(wake, sub.line)
+}
+
+// lost records that the connection generation is over: everything is
+// incomplete until it is confirmed again.
+func (h *hub) lost() {
+	h.connected.Store(false)
+	h.last = arrival{}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.changed.len() > 0 {
+		h.changed.pop().queued = false
+	}
+	m := h.complete()
+	for _, p := range h.patterns {
+		p.goDown(m)
+		h.lostLocked(p.sub)
+	}
+	for _, b := range h.buffers {
+		b.goDown(m)
+		if b.sub != nil {
+			b.sub.lean(coverOf(b))
+			h.lostLocked(b.sub)
+		}
 	}
 }
 
-// receipt returns now in Redis's clock, never less than before: a place in the
-// buffers is found by time, too.
-func (h *hub) receipt() int64 {
-	h.lastAt = max(h.lastAt, h.clock.at(h.clock.monotonic()))
-	return h.lastAt
+func (h *hub) lostLocked(sub *subscription) {
+	sub.written, sub.live = false, false
+	if !sub.wanted {
+		h.forgetLocked(sub, gapNotBuffered)
+		return
+	}
+	h.changedLocked(sub)
+}
+
+// complete returns up to where everything that is live is complete.
+func (h *hub) complete() mark {
+	ms, head := h.load()
+	return mark{ms, head}
 }
 
 // answered records that Redis answered a PING sent at the monotonic time sent:
@@ -307,59 +269,9 @@ func (h *hub) answered(sent int64) {
 	}
 }
 
-// lost records that the connection generation is over: every channel is
-// incomplete until it is confirmed again.
-func (h *hub) lost() {
-	h.connected.Store(false)
-	m := mark{ms: h.lowWater.Load(), seq: h.next}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for h.changed.len() > 0 {
-		h.changed.pop().queued = false
-	}
-	for _, sub := range h.channels {
-		sub.buf.goDown(m)
-		sub.written = false
-		if !sub.wanted {
-			h.forgetLocked(sub)
-			continue
-		}
-		h.changedLocked(sub)
-	}
-}
-
-// maxBatch channels go into one SUBSCRIBE. Redis serves nobody else meanwhile:
-// 512 took it 16 ms where 100,000 in one command took 127 ms.
-const maxBatch = 512
-
-// take returns the next command to write, nil if there is none. An
-// UNSUBSCRIBE takes its subscriptions out of the hub.
-func (h *hub) take() *command {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	c := &command{}
-	for h.changed.len() > 0 && len(c.subs) < maxBatch {
-		sub := h.changed.at(0)
-		if sub.wanted != sub.written {
-			kind := subscribeCommand
-			if !sub.wanted {
-				kind = unsubscribeCommand
-			}
-			if cmp.Or(c.kind, kind) != kind {
-				break
-			}
-			c.kind = kind
-			c.subs = append(c.subs, sub)
-			sub.written = sub.wanted
-		}
-		h.changed.pop()
-		sub.queued = false
-		if !sub.wanted {
-			h.forgetLocked(sub)
-		}
-	}
-	if len(c.subs) == 0 {
-		return nil
-	}
-	return c
+// receipt returns now in Redis's clock, never less than before: a place in the
+// buffers is found by time, too.
+func (h *hub) receipt() int64 {
+	h.lastAt = max(h.lastAt, h.clock.at(h.clock.monotonic()))
+	return h.lastAt
 }

@@ -35,13 +35,13 @@ func loadConnections(server *redistest.Server) int {
 func loadWaiters(h *hub, channel string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	sub := h.channels[channel]
-	if sub == nil {
+	b := h.buffers[channel]
+	if b == nil {
 		return 0
 	}
-	sub.buf.clients.mu.Lock()
-	defer sub.buf.clients.mu.Unlock()
-	return len(sub.buf.clients.list)
+	b.clients.mu.Lock()
+	defer b.clients.mu.Unlock()
+	return len(b.clients.list)
 }
 
 func TestAStormOfStreamsLeavesNothingBehind(t *testing.T) {
@@ -79,7 +79,7 @@ func TestAStormOfStreamsLeavesNothingBehind(t *testing.T) {
 	g.wait("the subscriptions to be given up", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return len(h.channels) == 0 && h.lingering.Len() == 0
+		return len(h.buffers) == 0 && h.lingering.Len() == 0
 	})
 	g.wait("Redis to know", func() bool { return len(server.Do("PUBSUB", "CHANNELS").([]any)) == 0 })
 	g.wait("the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })

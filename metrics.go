@@ -136,9 +136,10 @@ const (
 	endReload  endReason = "reload"  // the configuration was replaced
 	endExit    endReason = "exit"    // Caddy exits
 	endMaxAge  endReason = "max_age" // max_stream_age, or a timeout of the server
+	endRefused endReason = "refused" // never opened: there was no room for its channels
 )
 
-var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge}
+var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge, endRefused}
 
 // lossReason says why a connection to Redis was lost.
 type lossReason string
@@ -177,7 +178,7 @@ type hubCollector struct{}
 
 var (
 	gaugeUp            = newHubDesc("redis_up", "Whether the hub is connected to Redis.")
-	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels that the hub holds, lingering ones included.")
+	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels and patterns that the hub holds, lingering and kept ones included.")
 	gaugeMessages      = newHubDesc("buffer_messages", "Messages in the hub's buffers.")
 	gaugeBytes         = newHubDesc("buffer_bytes", "Counted bytes in the hub's buffers: payloads, cached events, fixed costs.")
 )
@@ -225,7 +226,7 @@ func (hubCollector) Collect(to chan<- prometheus.Metric) {
 
 func (s *hubSum) add(h *hub) {
 	h.mu.Lock()
-	held, channels := len(h.registered) > 0, len(h.channels)
+	held, channels := len(h.registered) > 0, h.countSubscriptionsLocked()
 	h.mu.Unlock()
 	up := h.connected.Load()
 	switch {

@@ -24,9 +24,12 @@ import (
 func (w *world) weigh() {
 	w.t.Helper()
 	var messages, bytes int64
-	for _, sub := range w.hub.channels {
-		b := sub.buf
+	for _, p := range w.hub.patterns {
+		bytes += indexCost * int64(p.entries.len())
+	}
+	for _, b := range w.hub.buffers {
 		messages += int64(b.entries.len())
+		bytes += bufferCost
 		for i := range b.entries.len() {
 			bytes += b.entries.at(i).cost
 		}
@@ -286,7 +289,7 @@ func TestLossesAreClassified(t *testing.T) {
 		lossSilent:   {fmt.Errorf("%w for 9s", errSilent)},
 		lossClosed:   {io.EOF, fmt.Errorf("reading from redis: %w", io.ErrUnexpectedEOF)},
 		lossNetwork:  {fmt.Errorf("writing to redis: %w", &net.OpError{Err: syscall.ECONNRESET}), os.ErrDeadlineExceeded},
-		lossRefused:  {fmt.Errorf("subscribing: %w", refusal("NOPERM no"))},
+		lossRefused:  {fmt.Errorf("subscribing: %w", refusedByACL("NOPERM no"))},
 		lossProtocol: {errors.New("a PONG of \"\" was not asked for"), errGenerationOver},
 	} {
 		for _, err := range errs {
@@ -296,8 +299,3 @@ func TestLossesAreClassified(t *testing.T) {
 		}
 	}
 }
-
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
-func (refusal) RedisError()     {}

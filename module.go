@@ -163,10 +163,14 @@ type Handler struct {
 	// handlers that give the same one share a hub.
 	Redis string `json:"redis,omitempty"`
 
-	// The channels to stream, at least one. Placeholders are replaced for each
+	// The channels to stream; at least one, or a pattern. Placeholders are replaced for each
 	// request; one that is empty or unknown makes the request fail with 400.
 	// Glob characters are taken literally.
 	Channels []string `json:"channels,omitempty"`
+
+	// Redis patterns, as PSUBSCRIBE takes them: all channels that match are
+	// streamed. Placeholders are not replaced. Default: none
+	Patterns []string `json:"patterns,omitempty"`
 
 	// What a client without a cursor gets first: "live" (what is published
 	// from now on), "start" (all that is buffered), "last <n>" or
@@ -216,6 +220,7 @@ type Handler struct {
 	CursorEvent string `json:"cursor_event,omitempty"`
 
 	channels     []string
+	patterns     []string
 	from         start
 	format       format
 	heartbeat    time.Duration
@@ -223,7 +228,7 @@ type Handler struct {
 	openTimeout  time.Duration
 	stallTimeout time.Duration
 	maxAge       time.Duration // 0: no limit
-	route        string        // the channels as configured, for metrics
+	route        string        // the channels and patterns as configured, for metrics
 	metrics      *routeMetrics
 	drain        *drain
 	tenancy      *tenancy
@@ -294,9 +299,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // resolve checks every field and fills in what is not set.
 func (h *Handler) resolve() error {
-	if len(h.Channels) == 0 {
+	if len(h.Channels)+len(h.Patterns) == 0 {
 		return errNoChannel
 	}
+	if err := checkPatterns("pattern", h.Patterns); err != nil {
+		return err
+	}
+	h.patterns = slices.Compact(slices.Sorted(slices.Values(h.Patterns)))
 	h.channels = nil
 	for _, channel := range h.Channels {
 		channel = canonicalPlaceholders(channel)
@@ -317,7 +326,7 @@ func (h *Handler) resolve() error {
 		window = *h.Drain
 	}
 	h.drain = newDrain()
-	h.route = strings.Join(h.Channels, " ")
+	h.route = strings.Join(slices.Concat(h.Channels, h.Patterns), " ")
 	return errors.Join(
 		h.resolveMaxAge(),
 		inRange("heartbeat", h.Heartbeat, defaultHeartbeat, time.Millisecond, maxHeartbeat, &h.heartbeat),

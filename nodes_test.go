@@ -12,7 +12,9 @@ import (
 // mover is a client that goes from node to node with the last id it has.
 type mover struct {
 	nodes    []*world
+	covers   []string // channels, all it streams
 	channels []string
+	patterns []string
 	node     int
 	stream   *stream
 	wake     *waiter
@@ -31,7 +33,7 @@ func (m *mover) open(node int) {
 	m.node = node
 	w := m.nodes[node]
 	m.wake = newWaiter()
-	m.stream = w.hub.open(m.channels, m.wake)
+	m.stream, _ = w.hub.open(m.channels, m.patterns, m.wake) // there is room
 	if w.up {
 		w.settle()
 	}
@@ -39,7 +41,7 @@ func (m *mover) open(node int) {
 	if m.stream.foreign && m.stream.cursor.anchor != 0 {
 		m.exact++
 	}
-	m.note("node %d: open %v with %s at %d", node, m.channels, m.last, m.stream.cursor.seq)
+	m.note("node %d: open %v %v with %s at %d", node, m.channels, m.patterns, m.last, m.stream.cursor.seq)
 	m.last = m.stream.cursor
 }
 
@@ -67,12 +69,17 @@ func (m *mover) look(t *testing.T, keep int) {
 func (m *mover) take(t *testing.T, it *item) {
 	t.Helper()
 	m.last = it.id
-	channel := it.src.buf.channel
+	channel := it.src.line.name
 	if it.msg == nil {
 		m.note("node %d: gap %s %s id %s", m.node, channel, it.reason, it.id)
-		m.gapped[channel] = true
+		for _, c := range m.covers {
+			if c == channel || it.src.line.pattern {
+				m.gapped[c] = true
+			}
+		}
 		return
 	}
+	channel = it.msg.home.name
 	n := m.nodes[m.node].places[it.seq]
 	m.note("node %d: got %s #%d id %s", m.node, channel, n, it.id)
 	next := m.owed[channel] + 1
@@ -99,7 +106,7 @@ func (m *mover) finish(t *testing.T) {
 		}
 	}
 	for n, channel := range m.nodes[0].published {
-		for _, mine := range m.channels {
+		for _, mine := range m.covers {
 			if channel == mine && n+1 > m.owed[channel] && !m.gapped[channel] {
 				t.Fatalf("SILENT LOSS of #%d on %s at the end\n%s", n+1, channel, strings.Join(*m.trace, "\n"))
 			}
@@ -133,7 +140,13 @@ func nodesHistory(t *testing.T, seed int64) (exact, moves int) {
 		w.hub.clock.offset.Add(int64(r.Intn(401) - 200)) // within half of maxRoundTrip
 	}
 	channels := []string{"a", "b"}[:1+r.Intn(2)]
-	m := &mover{nodes: nodes, channels: channels, owed: map[string]int{}, gapped: map[string]bool{}, trace: trace}
+	m := &mover{nodes: nodes, covers: channels, channels: channels, owed: map[string]int{}, gapped: map[string]bool{}, trace: trace}
+	switch r.Intn(3) {
+	case 0:
+		m.channels, m.patterns = nil, []string{"[ab]"}
+	case 1:
+		m.channels, m.patterns = channels[:1], []string{"[ab]"}
+	}
 	kinds, pace := 1+r.Intn(4), time.Duration(1+r.Intn(1000))*time.Millisecond
 	outages := r.Intn(10)
 	for range 200 {
@@ -147,7 +160,7 @@ func nodesHistory(t *testing.T, seed int64) (exact, moves int) {
 			m.note("%d: publish %s #%d", time.Now().UnixMilli(), channel, n)
 			payload := fmt.Sprint(r.Intn(kinds))
 			for _, w := range nodes {
-				w.deliver(arrival{channel, payload, n})
+				w.deliver(arrived{channel: channel, payload: payload, n: n})
 			}
 		case x < 11:
 			w.read(1 + r.Intn(10))
@@ -194,7 +207,7 @@ func TestAnchorOfAnOldMessageFindsNoOtherOne(t *testing.T) {
 		a, b := newWorld(t, roomy), newWorld(t, roomy)
 		tick := func(nodes ...*world) {
 			for _, w := range nodes {
-				w.deliver(arrival{channel: "a", payload: "tick"})
+				w.deliver(arrived{channel: "a", payload: "tick"})
 				w.wire = append(w.wire, pong(w.hub.clock.monotonic()))
 				w.settle()
 			}

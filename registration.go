@@ -2,6 +2,7 @@ package redissse
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,8 @@ func claim(key hubKey, s *settings, log *zap.Logger) (*lease, error) {
 type settings struct {
 	redis        *redis.Options // as parsed from the URL
 	limits       limits
+	budget       budget
+	keep         []string // patterns
 	linger       time.Duration
 	pingInterval time.Duration
 	deadAfter    time.Duration
@@ -59,8 +62,8 @@ type registration struct {
 
 // register puts s in force under token, which stands for one running
 // configuration. Of several registered settings the largest limits count, so
-// that a smaller one takes effect once the old configuration has gone; of the
-// rest, the newest.
+// that a smaller one takes effect once the old configuration has gone, and all
+// patterns to be kept; of the rest, the newest.
 func (h *hub) register(token any, s *settings, log *zap.Logger) {
 	h.reconfigure(func(rs []registration) []registration { return append(rs, registration{token, s, log}) })
 }
@@ -79,6 +82,7 @@ func (h *hub) reconfigure(change func([]registration) []registration) {
 	for _, b := range h.reconfigured(change) {
 		b.trim(h.settings.Load().limits)
 	}
+	h.enforce()
 }
 
 // reconfigured returns the buffers to be trimmed.
@@ -95,11 +99,7 @@ func (h *hub) reconfigured(change func([]registration) []registration) []*buffer
 	if after.messages >= before.messages && after.bytes >= before.bytes {
 		return nil // ages and lingering are looked at anyway, every tick
 	}
-	buffers := make([]*buffer, 0, len(h.channels))
-	for _, sub := range h.channels {
-		buffers = append(buffers, sub.buf)
-	}
-	return buffers
+	return slices.Collect(maps.Values(h.buffers))
 }
 
 func (h *hub) inForceLocked() {
@@ -108,9 +108,19 @@ func (h *hub) inForceLocked() {
 	for _, r := range h.registered {
 		s.limits.messages = max(s.limits.messages, r.settings.limits.messages)
 		s.limits.bytes = max(s.limits.bytes, r.settings.limits.bytes)
+		s.limits.message = max(s.limits.message, r.settings.limits.message)
 		s.limits.maxAge = max(s.limits.maxAge, r.settings.limits.maxAge)
+		s.budget.bytes = max(s.budget.bytes, r.settings.budget.bytes)
+		s.budget.channels = max(s.budget.channels, r.settings.budget.channels)
 		s.linger = max(s.linger, r.settings.linger)
 	}
 	h.settings.Store(&s)
 	h.logger.Store(newest.log)
+	keep := map[string]bool{}
+	for _, r := range h.registered {
+		for _, name := range r.settings.keep {
+			keep[name] = true
+		}
+	}
+	h.keepLocked(keep)
 }

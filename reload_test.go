@@ -3,6 +3,7 @@ package redissse
 import (
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -80,18 +81,18 @@ var reloadSteps = []struct {
 }{
 	{
 		hub: "buffer {\nmessages 20000\n}", handler: "heartbeat 15s", channels: []string{"a", "b"},
-		want: settings{limits: limits{20000, defaultChannelSize, defaultMaxAge.Milliseconds()}, linger: defaultLinger},
+		want: settings{limits: limits{20000, defaultChannelSize, defaultMaxMessage, defaultMaxAge.Milliseconds()}, linger: defaultLinger},
 	}, {
 		hub: "linger 1h\nbuffer {\nmessages 30000\nchannel_size 32MiB\n}", handler: "heartbeat 50ms",
 		channels: []string{"a", "b", "c"},
-		want:     settings{limits: limits{30000, 32 << 20, defaultMaxAge.Milliseconds()}, linger: time.Hour},
+		want:     settings{limits: limits{30000, 32 << 20, defaultMaxMessage, defaultMaxAge.Milliseconds()}, linger: time.Hour},
 	}, {
 		hub: "linger 45s\nbuffer {\nmessages 9000\nmax_age 5m\nchannel_size 3MiB\n}", handler: "heartbeat 1s",
 		channels: []string{"b", "a"},
-		want:     settings{limits: limits{9000, 3 << 20, 300_000}, linger: 45 * time.Second},
+		want:     settings{limits: limits{9000, 3 << 20, defaultMaxMessage, 300_000}, linger: 45 * time.Second},
 	}, {
 		hub: "linger 30s\nbuffer {\nmessages 8000\nmax_age 1h\n}", handler: "heartbeat 20ms", channels: []string{"c", "b", "a"},
-		want: settings{limits: limits{8000, defaultChannelSize, 3_600_000}, linger: 30 * time.Second},
+		want: settings{limits: limits{8000, defaultChannelSize, defaultMaxMessage, 3_600_000}, linger: 30 * time.Second},
 	},
 }
 
@@ -350,7 +351,7 @@ func judgeFailedLoad(t *testing.T, proto string, test failedLoad) {
 		if err := g.tryConfig(global, test.routes); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Fatalf("loading returns %v, want an error that names %q", err, test.want)
 		}
-		if now := stateOf(h, key); now != before {
+		if now := stateOf(h, key); !reflect.DeepEqual(now, before) {
 			t.Fatalf("the hub was %+v, and is %+v", before, now)
 		}
 		sent := resumePublish(t, server, "jobs", fmt.Sprintf("load %d, ", i), 2)

@@ -360,7 +360,7 @@ func TestResumeBehindTheAgeLimitIsAGap(t *testing.T) {
 	h := g.hub()
 	g.wait("the messages to expire", func() bool {
 		h.mu.Lock()
-		buf := h.channels["jobs"].buf
+		buf := h.buffers["jobs"]
 		h.mu.Unlock()
 		buf.mu.Lock()
 		defer buf.mu.Unlock()

@@ -97,13 +97,13 @@ func (s *stream) begin(at start, now int64) {
 func (s *stream) liveHead(head uint64) (uint64, bool) {
 	live := true
 	for _, src := range s.sources {
-		b := src.buf
-		b.mu.Lock()
-		live = live && b.live
-		if b.live {
-			head = max(head, b.liveFrom)
+		t := src.line
+		t.mu.Lock()
+		live = live && t.live
+		if t.live {
+			head = max(head, t.liveFrom)
 		}
-		b.mu.Unlock()
+		t.mu.Unlock()
 	}
 	return head, live
 }
@@ -149,8 +149,8 @@ func (s *stream) findAnchor(anchor uint32, ms int64) (place uint64, ok bool) {
 		return 0, false
 	}
 	for _, src := range s.sources {
-		seq, n, vouches := src.buf.find(anchor, ms-anchorReach)
-		if !vouches || n > 1 || n == 1 && ok {
+		seq, n, vouches := src.line.find(anchor, ms-anchorReach)
+		if !vouches || n > 1 || n == 1 && ok && seq != place {
 			return 0, false
 		}
 		if n == 1 {
@@ -163,14 +163,20 @@ func (s *stream) findAnchor(anchor uint32, ms int64) (place uint64, ok bool) {
 // find counts the messages received since the time from that have the anchor,
 // and returns the seq of one. It does not vouch if it may lack one of that
 // time, or has one that cannot be compared, as the first after an outage.
-func (b *buffer) find(anchor uint32, from int64) (seq uint64, n int, vouches bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.confirmed || b.floor.at >= from {
+func (t *timeline) find(anchor uint32, from int64) (seq uint64, n int, vouches bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.confirmed || t.floor.at >= from {
 		return 0, 0, false
 	}
-	for i := b.receivedSince(from); i < b.entries.len(); i++ {
-		switch m := b.entries.at(i); m.anchor {
+	// After an outage a channel's messages cannot be compared until enough of
+	// them have come; of a pattern's, some come from channels that were
+	// confirmed before it.
+	if n := t.breaks.len(); t.pattern && n > 0 && t.breaks.at(n-1).at >= from {
+		return 0, 0, false
+	}
+	for i := t.receivedSince(from); i < t.entries.len(); i++ {
+		switch m := t.entries.at(i); m.anchor {
 		case 0:
 			return 0, 0, false
 		case anchor:
@@ -187,15 +193,15 @@ func (b *buffer) find(anchor uint32, from int64) (seq uint64, n int, vouches boo
 func (s *stream) before(ms int64) uint64 {
 	place := s.progress.first
 	for _, src := range s.sources {
-		b := src.buf
-		b.mu.Lock()
-		if b.confirmed && b.floor.at < ms {
-			place = max(place, b.floor.seq)
+		t := src.line
+		t.mu.Lock()
+		if t.confirmed && t.floor.at < ms {
+			place = max(place, t.floor.seq)
 		}
-		if i := b.receivedSince(ms); i > 0 {
-			place = max(place, b.entries.at(i-1).seq)
+		if i := t.receivedSince(ms); i > 0 {
+			place = max(place, t.entries.at(i-1).seq)
 		}
-		b.mu.Unlock()
+		t.mu.Unlock()
 	}
 	return place
 }
@@ -225,20 +231,20 @@ func (s *stream) since(at start, now int64) {
 func (s *stream) lenient(place uint64) {
 	lowest := s.cursor.seq
 	for _, src := range s.sources {
-		b := src.buf
-		b.mu.Lock()
-		if b.confirmed && place < b.floor.seq {
-			known := b.floor.seq
-			if b.floor.reason == gapNotBuffered {
+		t := src.line
+		t.mu.Lock()
+		if t.confirmed && place < t.floor.seq {
+			known := t.floor.seq
+			if t.floor.reason == gapNotBuffered {
 				src.told = known
 			} else {
 				known-- // below the floor, so that the gap is written, also after a cut
 			}
 			lowest = min(lowest, known)
-		} else if b.confirmed {
+		} else if t.confirmed {
 			lowest = min(lowest, place)
 		}
-		b.mu.Unlock()
+		t.mu.Unlock()
 	}
 	s.cursor.seq = max(lowest, place)
 }
@@ -247,18 +253,19 @@ func (s *stream) lenient(place uint64) {
 func (s *stream) lastN(n int, head uint64) uint64 {
 	var seqs []uint64
 	for _, src := range s.sources {
-		b := src.buf
-		b.mu.Lock()
-		end := b.firstAfter(head)
+		t := src.line
+		t.mu.Lock()
+		end := t.firstAfter(head)
 		for i := max(0, end-n); i < end; i++ {
-			seqs = append(seqs, b.entries.at(i).seq)
+			seqs = append(seqs, t.entries.at(i).seq)
 		}
-		b.mu.Unlock()
+		t.mu.Unlock()
 	}
+	slices.Sort(seqs)
+	seqs = slices.Compact(seqs) // a channel and a pattern that covers it have the same
 	if len(seqs) < n {
 		return s.progress.first
 	}
-	slices.Sort(seqs)
 	return seqs[len(seqs)-n] - 1
 }
 
@@ -266,7 +273,7 @@ func (s *stream) lastN(n int, head uint64) uint64 {
 func (s *stream) newestAt(c uint64) anchored {
 	var newest anchored
 	for _, src := range s.sources {
-		if a := src.buf.newestAt(c); a.seq > newest.seq {
+		if a := src.line.newestAt(c); a.seq > newest.seq {
 			newest = a
 		}
 	}

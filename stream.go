@@ -25,17 +25,20 @@ func (p *progress) load() (ms int64, head uint64) {
 	return ms, p.head.Load()
 }
 
-// source is a stream's view of one channel's buffer.
+// source is a stream's view of one channel or pattern.
 type source struct {
-	buf     *buffer
+	sub     *subscription
+	line    *timeline
 	told    uint64 // the highest floor the client has been told of, or need not be
-	index   uint64 // index in the buffer's history of the next message; valid once reading
-	reading bool   // the buffer has vouched for the stream's cursor at some time
+	index   uint64 // index in the timeline's history of the next message; valid once reading
+	reading bool   // the timeline has vouched for the stream's cursor at some time
 	unknown bool   // the cursor meant nothing here: the first gap says so
-	gapOpen bool   // within one read: no message of the channel since its last gap
+	refusal uint64 // which refusal of Redis the client has been told of
+	whole   cursor // while a gap under a pattern's floor has to come: where it was last complete
+	gapOpen bool   // within one read: no message of the source since its last gap
 }
 
-// stream is a cursor over the buffers of its channels. Live delivery and
+// stream is a cursor over what its channels and patterns hold. Live delivery and
 // replay are the same read. Not safe for concurrent use.
 type stream struct {
 	progress *progress
@@ -56,9 +59,13 @@ type item struct {
 	reason gapReason
 	after  cursor // of a gap: zero for null
 	missed int64  // of a gap: -1 for null
-	floor  uint64 // of a gap under a floor: that floor
-	index  uint64 // of a gap under a floor: the source's index after it
-	first  bool   // of a gap under a floor: the buffer never vouched before
+
+	// Of a gap under a floor or of a refusal.
+	atCursor bool   // it stands before all else, at the cursor as it is
+	floor    uint64 // which floor it tells of, 0 for none
+	index    uint64 // the source's index after that
+	first    bool   // the timeline never vouched before
+	refusal  uint64 // which refusal it tells of, 0 for none
 }
 
 // hole is a stretch of seqs, from < seq <= to, in which one of the stream's
@@ -69,6 +76,7 @@ type hole struct{ from, to uint64 }
 // batch is what one read found. It is reused from read to read.
 type batch struct {
 	items []item
+	again []*source // once for each message that another source had, too
 	holes []hole
 	bound uint64 // items beyond it must wait: some channel was not read that far
 	live  bool   // every channel was confirmed at head
@@ -101,14 +109,19 @@ func (s *stream) read(b *batch) {
 func (s *stream) wrote(b *batch) {
 	for i := range b.items {
 		it := &b.items[i]
-		switch {
-		case it.msg != nil:
+		if it.msg != nil {
 			it.src.index++
 			s.newest = it.msg.anchored()
-		case it.floor != 0:
-			it.src.told, it.src.unknown = it.floor, false
-			it.src.reading, it.src.index = true, it.index
+			continue
 		}
+		if it.floor != 0 {
+			it.src.told, it.src.unknown = it.floor, false
+			it.src.reading, it.src.index, it.src.whole = true, it.index, cursor{}
+		}
+		it.src.refusal = max(it.src.refusal, it.refusal)
+	}
+	for _, src := range b.again {
+		src.index++
 	}
 	s.cursor = b.end
 }
@@ -120,12 +133,12 @@ func (s *stream) collect(b *batch) bool {
 	// The cursor may be ahead of head for the moment in which the reader has
 	// appended or confirmed but not yet published.
 	head = max(head, s.cursor.seq)
-	b.items, b.holes = b.items[:0], b.holes[:0]
+	b.items, b.holes, b.again = b.items[:0], b.holes[:0], b.again[:0]
 	b.bound, b.live = head, true
 	share := max(4, batchMessages/max(1, len(s.sources)))
 	shareBytes := batchBytes / max(1, len(s.sources))
 	for _, src := range s.sources {
-		if !src.collect(s.cursor.seq, head, share, shareBytes, b) {
+		if !src.collect(s.cursor, head, share, shareBytes, b) {
 			return false
 		}
 	}
@@ -133,29 +146,32 @@ func (s *stream) collect(b *batch) bool {
 	return true
 }
 
-// collect adds the channel's items after c to b, at most n messages and about
+// collect adds the source's items after a cursor to b, at most n messages and about
 // size bytes of them.
-func (s *source) collect(c, head uint64, n, size int, b *batch) bool {
+func (s *source) collect(from cursor, head uint64, n, size int, b *batch) bool {
+	c := from.seq
 	s.gapOpen = false
-	buf := s.buf
-	buf.mu.Lock()
-	defer buf.mu.Unlock()
-	if !buf.confirmed {
+	t := s.line
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.confirmed {
 		b.live = false
 		b.holes = append(b.holes, hole{0, math.MaxUint64})
+		s.collectRefusal(c, b)
 		return true
 	}
-	if buf.floor.seq > head {
+	if t.floor.seq > head {
 		return false
 	}
-	if !buf.live {
-		b.holes = append(b.holes, hole{buf.down.seq, math.MaxUint64})
+	if !t.live {
+		b.holes = append(b.holes, hole{t.down.seq, math.MaxUint64})
 	}
-	b.live = b.live && buf.live && buf.liveFrom <= head
-	s.collectFloor(c, b)
+	b.live = b.live && t.live && t.liveFrom <= head
+	s.collectFloor(from, b)
+	s.collectRefusal(c, b)
 	s.collectMessages(c, n, size, b)
-	for i := range buf.breaks.len() {
-		g := buf.breaks.ptr(i)
+	for i := range t.breaks.len() {
+		g := t.breaks.ptr(i)
 		if g.seq <= c {
 			continue
 		}
@@ -166,19 +182,32 @@ func (s *source) collect(c, head uint64, n, size int, b *batch) bool {
 	return true
 }
 
-// collectFloor adds the gap of a cursor below the buffer's floor. It stands
-// before all else of the read, at the unchanged cursor: the client must learn
-// of it before any event moves its cursor over the floor.
-func (s *source) collectFloor(c uint64, b *batch) {
-	buf := s.buf
-	oldest := buf.count - uint64(buf.entries.len())
-	if c >= buf.floor.seq || s.told >= buf.floor.seq {
+// collectFloor adds the gap of a cursor below the timeline's floor. That of a
+// channel stands before all else of the read, at the unchanged cursor: the
+// client must learn of it before any event moves its cursor over the floor.
+// That of a pattern stands at the floor. Before it, others of the stream's
+// sources may bring messages of a channel that the pattern covers, and after
+// them the client would not know that more of it is missing. (A cursor that
+// moves towards the floor is below it still.)
+func (s *source) collectFloor(from cursor, b *batch) {
+	c, t := from.seq, s.line
+	oldest := t.count - uint64(t.entries.len())
+	if c >= t.floor.seq || s.told >= t.floor.seq {
 		if !s.reading {
-			s.reading, s.index = true, oldest+uint64(buf.firstAfter(c))
+			s.reading, s.index = true, oldest+uint64(t.firstAfter(c))
 		}
 		return
 	}
-	it := item{seq: c, src: s, reason: buf.floor.reason, missed: -1, floor: buf.floor.seq, index: oldest, first: !s.reading}
+	it := item{
+		seq: c, src: s, reason: t.floor.reason, missed: -1,
+		atCursor: true, floor: t.floor.seq, index: oldest, first: !s.reading,
+	}
+	if t.pattern {
+		it.seq, it.atCursor = t.floor.seq, false
+		if s.whole == (cursor{}) {
+			s.whole = from
+		}
+	}
 	switch {
 	case s.unknown:
 		it.reason = gapUnknownID
@@ -188,11 +217,26 @@ func (s *source) collectFloor(c uint64, b *batch) {
 	b.items = append(b.items, it)
 }
 
+// collectRefusal adds the gap of a refusal by Redis, once: nothing of the
+// channel comes until Redis allows it, and then its confirmation is a gap. One
+// gap tells of a floor, too.
+func (s *source) collectRefusal(c uint64, b *batch) {
+	t := s.line
+	if !t.refused || s.refusal == t.refusals {
+		return
+	}
+	if n := len(b.items); n > 0 && b.items[n-1].src == s {
+		b.items[n-1].refusal = t.refusals
+		return
+	}
+	b.items = append(b.items, item{seq: c, src: s, reason: gapRefused, missed: -1, atCursor: true, refusal: t.refusals})
+}
+
 func (s *source) collectMessages(c uint64, n, size int, b *batch) {
-	buf := s.buf
+	t := s.line
 	taken := 0
-	for i := buf.firstAfter(c); i < buf.entries.len(); i++ {
-		m := buf.entries.at(i)
+	for i := t.firstAfter(c); i < t.entries.len(); i++ {
+		m := t.entries.at(i)
 		if taken > 0 && (taken >= n || size <= 0) {
 			b.bound = min(b.bound, b.items[len(b.items)-1].seq)
 			return
@@ -214,6 +258,10 @@ func (s *stream) fold(b *batch) {
 		}
 		if it.msg != nil {
 			it.src.gapOpen = false
+			if n := len(kept); n > 0 && kept[n-1].msg == it.msg {
+				b.again = append(b.again, it.src) // a channel, and a pattern that covers it
+				continue
+			}
 			kept = append(kept, it)
 			continue
 		}
@@ -240,17 +288,14 @@ func (s *stream) assignIDs(b *batch) {
 	for i := range b.items {
 		it := &b.items[i]
 		switch {
-		case it.floor != 0:
-			it.after = at
-			if s.foreign && it.first {
-				it.after = s.origin
-			}
+		case it.atCursor || it.floor != 0:
+			it.after = s.completeAt(it, at)
 		case it.msg == nil:
 			it.after.epoch = s.progress.epoch
 		default:
 			newest = it.msg.anchored()
 		}
-		if it.floor == 0 && (i+1 == len(b.items) || b.items[i+1].seq != it.seq) {
+		if !it.atCursor && (i+1 == len(b.items) || b.items[i+1].seq != it.seq) {
 			at = b.cursorAt(it, at, newest)
 		}
 		it.id = at
@@ -264,6 +309,21 @@ func (s *stream) assignIDs(b *batch) {
 	default: // nothing newer can be trusted than what the last id said
 		b.end.ms, b.end.anchor = at.ms, at.anchor
 	}
+}
+
+// completeAt returns up to where the source of a gap under a floor, or of a
+// refusal, is complete: zero if that is not known. What comes before a
+// pattern's gap has moved the cursor, also of a client that came back with it.
+func (s *stream) completeAt(it *item, at cursor) cursor {
+	switch {
+	case !it.atCursor && it.first && len(s.sources) > 1:
+		return cursor{}
+	case s.foreign && it.first:
+		return s.origin
+	case !it.atCursor:
+		return it.src.whole
+	}
+	return at
 }
 
 // cursorAt returns the cursor after it. In a hole it carries no anchor and the
@@ -282,8 +342,14 @@ func (b *batch) cursorAt(it *item, before cursor, newest anchored) cursor {
 	return c
 }
 
-// confirmed reports whether every channel of the stream is confirmed in the
-// current connection generation.
-func (s *stream) confirmed() bool {
-	return !slices.ContainsFunc(s.sources, func(src *source) bool { return !src.buf.isLive() })
+// add has the stream read what sub brings, and w woken for it.
+func (s *stream) add(sub *subscription, w *waiter) {
+	sub.line.clients.add(w)
+	s.sources = append(s.sources, &source{sub: sub, line: sub.line})
+}
+
+// settled reports whether Redis has confirmed or refused every channel and
+// pattern of the stream in the current connection generation.
+func (s *stream) settled() bool {
+	return !slices.ContainsFunc(s.sources, func(src *source) bool { return !src.line.settled() })
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-var roomy = limits{messages: 1 << 20, bytes: 1 << 40, maxAge: 1 << 40}
+var roomy = limits{messages: 1 << 20, bytes: 1 << 40, message: 1 << 40, maxAge: 1 << 40}
 
 // sight is a client's view in a few words: messages as they are, gaps as
 // "gap:<channel>:<reason>".
@@ -18,16 +18,26 @@ func sight(b *batch) (events []string) {
 			events = append(events, strings.TrimSpace(it.msg.payload))
 			continue
 		}
-		events = append(events, "gap:"+it.src.buf.channel+":"+string(it.reason))
+		events = append(events, "gap:"+it.src.line.name+":"+string(it.reason))
 	}
 	return events
 }
 
 // opened returns a stream on the channels that resumes at c, live if c is zero.
 func (w *world) opened(c cursor, channels ...string) *stream {
-	s := w.hub.open(channels, newWaiter())
+	s := w.joined(channels...)
 	w.settle()
 	s.begin(start{resume: c != (cursor{}), cursor: c, readable: true}, w.hub.clock.now())
+	return s
+}
+
+// joined returns a stream that nobody has waited for.
+func (w *world) joined(channels ...string) *stream {
+	w.t.Helper()
+	s, err := w.hub.open(channels, nil, newWaiter())
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	return s
 }
 
@@ -51,7 +61,7 @@ func TestTwoChannelsUnderInterleavedAppendsLoseNothing(t *testing.T) {
 	go func() {
 		defer done.Store(true)
 		for i := range n {
-			w.hub.receive([]string{"a", "b"}[i%2], "")
+			w.hub.receive("", []string{"a", "b"}[i%2], "")
 		}
 	}()
 	base, got := s.cursor.seq, uint64(0)
@@ -97,9 +107,9 @@ func TestNoCursorSaysMoreThanWasRead(t *testing.T) {
 // that opens in between is live and missed nothing.
 func TestStreamOpenedInTheMiddleOfAConfirmationGetsNoGap(t *testing.T) {
 	w := newWorld(t, roomy)
-	s := w.hub.open([]string{"a"}, newWaiter())
+	s := w.joined("a")
 	w.hub.next++
-	s.sources[0].buf.confirm(w.hub.next, w.hub.receipt())
+	s.sources[0].sub.buf.confirm(w.hub.next, w.hub.receipt())
 	s.begin(start{}, w.hub.clock.now())
 	w.hub.head.Store(w.hub.next)
 	expect(t, s)
@@ -181,7 +191,7 @@ func TestReplayOfAFullBufferEvictsNothing(t *testing.T) {
 		w.publish("a", 990)
 	}
 	w.settle()
-	buf := s.sources[0].buf
+	buf := s.sources[0].sub.buf
 	full, floor := buf.entries.len(), buf.floor
 	for _, it := range read(s).items {
 		if it.seq < buf.entries.at(80).seq {
@@ -205,7 +215,7 @@ func TestReplayOfAFullBufferEvictsNothing(t *testing.T) {
 // tells that something may lie between.
 func TestDroppedAndResubscribedGivesAGap(t *testing.T) {
 	w := newWorld(t, roomy)
-	v := w.view([]string{"a"})
+	v := w.view([]string{"a"}, nil)
 	c := v.last
 	v.cut()
 	w.hub.dropIdle(0)
@@ -221,15 +231,15 @@ func TestDroppedAndResubscribedGivesAGap(t *testing.T) {
 // one's: what is published between the two is lost.
 func TestJoinWhileItsUnsubscribeIsInFlight(t *testing.T) {
 	w := newWorld(t, roomy)
-	v := w.view([]string{"a"})
+	v := w.view([]string{"a"}, nil)
 	c := v.last
 	v.cut()
 	w.publish("a", 0) // on the wire, of the old subscription
 	w.hub.dropIdle(0)
 	w.write() // UNSUBSCRIBE
-	s := w.hub.open([]string{"a"}, newWaiter())
+	s := w.joined("a")
 	w.read(len(w.wire))
-	if s.confirmed() {
+	if s.settled() {
 		t.Fatal("confirmed by the reply to UNSUBSCRIBE")
 	}
 	w.publish("a", 0) // nobody listens
@@ -242,13 +252,13 @@ func TestJoinWhileItsUnsubscribeIsInFlight(t *testing.T) {
 
 func TestJoinBeforeItsUnsubscribeIsWrittenGoesOn(t *testing.T) {
 	w := newWorld(t, roomy)
-	v := w.view([]string{"a"})
+	v := w.view([]string{"a"}, nil)
 	c := v.last
 	v.cut()
 	w.hub.dropIdle(0) // queued
 	w.publish("a", 0)
 	w.read(1)
-	s := w.hub.open([]string{"a"}, newWaiter())
+	s := w.joined("a")
 	if w.write() {
 		t.Error("something was written for a subscription that goes on")
 	}
@@ -260,19 +270,19 @@ func TestJoinBeforeItsUnsubscribeIsWrittenGoesOn(t *testing.T) {
 // for again: of the two confirmations only the second counts.
 func TestConfirmationOfAnOlderSubscribeDoesNotCount(t *testing.T) {
 	w := newWorld(t, roomy)
-	first := w.hub.open([]string{"a"}, newWaiter())
+	first := w.joined("a")
 	w.write() // SUBSCRIBE
 	w.hub.close(first, newWaiter())
 	w.hub.dropIdle(0)
 	w.write() // UNSUBSCRIBE
-	second := w.hub.open([]string{"a"}, newWaiter())
+	second := w.joined("a")
 	w.write() // SUBSCRIBE
 	w.read(2)
-	if second.confirmed() {
+	if second.settled() {
 		t.Fatal("confirmed by the first SUBSCRIBE's reply")
 	}
 	w.read(1)
-	if !second.confirmed() {
+	if !second.settled() {
 		t.Fatal("not confirmed by its own")
 	}
 }
@@ -280,7 +290,7 @@ func TestConfirmationOfAnOlderSubscribeDoesNotCount(t *testing.T) {
 func TestOpenedDuringAnOutageGetsItsGapAtTheConfirmation(t *testing.T) {
 	w := newWorld(t, roomy)
 	w.down()
-	s := w.hub.open([]string{"a"}, newWaiter())
+	s := w.joined("a")
 	s.begin(start{}, w.hub.clock.now())
 	expect(t, s)
 	w.publish("a", 0)
@@ -376,7 +386,7 @@ func TestIDsPromiseNothingWhileAChannelIsUnconfirmed(t *testing.T) {
 	w.read(1) // one of them is confirmed
 	w.hub.lowWater.Store(2000)
 	b := read(s)
-	confirmed := b.items[0].src.buf.channel
+	confirmed := b.items[0].src.line.name
 	w.publish(confirmed, 0)
 	w.wire = append(w.wire[1:], w.wire[0]) // the message overtakes the other confirmation
 	w.read(1)

@@ -153,7 +153,7 @@ func (g *generation) readOne(ctx context.Context, ps *redis.PubSub, down *outage
 	}
 	switch r := received.(type) {
 	case *redis.Message:
-		g.hub.receive(r.Channel, r.Payload)
+		g.hub.receive(r.Pattern, r.Channel, r.Payload)
 		return nil
 	case *redis.Subscription:
 		return g.confirmed(r)
@@ -201,18 +201,27 @@ func (g *generation) writeChanges(ctx context.Context, ps *redis.PubSub) error {
 		}
 		names := make([]string, len(c.subs))
 		for i, sub := range c.subs {
-			names[i] = sub.buf.channel
+			names[i] = sub.line.name
 		}
 		g.expect(c) // before the write: the reply may come before it returns
-		send := ps.Subscribe
-		if c.kind == unsubscribeCommand {
-			send = ps.Unsubscribe
-		}
-		if err := send(ctx, names...); err != nil {
+		if err := sendTo(ps, c.kind)(ctx, names...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func sendTo(ps *redis.PubSub, kind commandKind) func(context.Context, ...string) error {
+	switch kind {
+	case subscribeCommand:
+		return ps.Subscribe
+	case unsubscribeCommand:
+		return ps.Unsubscribe
+	case psubscribeCommand:
+		return ps.PSubscribe
+	default:
+		return ps.PUnsubscribe
+	}
 }
 
 func (g *generation) ping(ctx context.Context, ps *redis.PubSub) error {
@@ -221,17 +230,17 @@ func (g *generation) ping(ctx context.Context, ps *redis.PubSub) error {
 	return ps.Ping(ctx, strconv.FormatInt(c.sent, 10))
 }
 
-// confirmed takes a reply to SUBSCRIBE or UNSUBSCRIBE. If the subscription has
+// confirmed takes a reply to (P)SUBSCRIBE or (P)UNSUBSCRIBE. If the subscription has
 // been given up meanwhile the confirmation is lost on it, and the channel's
 // new one waits for its own.
 func (g *generation) confirmed(r *redis.Subscription) error {
 	c := g.head()
-	if c == nil || c.kind.String() != r.Kind || c.subs[c.answered].buf.channel != r.Channel {
+	if c == nil || c.kind.String() != r.Kind || c.subs[c.answered].line.name != r.Channel {
 		return fmt.Errorf("reading from redis: %s of %q was not asked for", r.Kind, r.Channel)
 	}
 	sub := c.subs[c.answered]
 	g.advance(c)
-	if c.kind == subscribeCommand {
+	if c.kind == subscribeCommand || c.kind == psubscribeCommand {
 		g.hub.confirmed(sub)
 	}
 	return nil
@@ -266,7 +275,15 @@ func (g *generation) refused(err redis.Error) error {
 	if c.kind == pingCommand {
 		return fmt.Errorf("pinging redis: %w", err)
 	}
-	return fmt.Errorf("subscribing to %d channels, %q first: %w", len(c.subs), c.subs[0].buf.channel, err)
+	if !redis.HasErrorPrefix(err, "NOPERM") {
+		return fmt.Errorf("%s of %d names, %q first: %w", c.kind, len(c.subs), c.subs[0].line.name, err)
+	}
+	g.refusedAll(c)
+	if len(c.subs) == 1 {
+		g.hub.warnRefused(c.subs[0], err)
+	}
+	g.hub.refused(c.subs)
+	return nil
 }
 
 // measureInterval is how often Redis's clock is asked for: clocks drift by

@@ -86,7 +86,7 @@ func TestClientThatLeavesWhileWaitingGetsNothing(t *testing.T) {
 		if s.status != 0 || s.out.Len() > 0 {
 			t.Errorf("wrote status %d and %q", s.status, s.out.String())
 		}
-		if n := w.hub.channels["a"].streams; n != 0 {
+		if n := w.hub.buffers["a"].sub.streams; n != 0 {
 			t.Errorf("%d streams are still counted", n)
 		}
 	})
@@ -188,7 +188,7 @@ func TestLingerAndAge(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		go w.hub.tick(ctx)
-		v := w.view([]string{"a"})
+		v := w.view([]string{"a"}, nil)
 		c := v.last
 		w.publish("a", 0)
 		w.settle()
@@ -202,7 +202,7 @@ func TestLingerAndAge(t *testing.T) {
 		expect(t, kept, "gap:a:expired", "2")
 		time.Sleep(time.Hour) // with a stream, the subscription stays
 		synctest.Wait()
-		if !kept.confirmed() {
+		if !kept.settled() {
 			t.Fatal("unsubscribed under an open stream")
 		}
 		for range 4 { // v and the three that were opened
@@ -217,10 +217,10 @@ func TestLingerAndAge(t *testing.T) {
 		w.settle()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if !w.write() || w.redis["a"] || len(w.hub.channels) != 0 {
+		if !w.write() || w.redis["a"] || len(w.hub.buffers) != 0 {
 			t.Error("not unsubscribed after linger")
 		}
-		if n := kept.sources[0].buf.entries.len(); n != 0 {
+		if n := kept.sources[0].sub.buf.entries.len(); n != 0 {
 			t.Errorf("%d messages stay in memory until they would have expired", n)
 		}
 	})
@@ -229,7 +229,7 @@ func TestLingerAndAge(t *testing.T) {
 func (h *hub) leaveForTest(channel string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if sub := h.channels[channel]; sub.streams > 0 {
+	if sub := h.buffers[channel].sub; sub.streams > 0 {
 		h.leaveLocked(sub)
 	}
 }

@@ -1,0 +1,117 @@
+package redissse
+
+import (
+	"errors"
+	"slices"
+)
+
+// budget bounds what a hub holds, over all channels.
+type budget struct {
+	bytes    int64 // counted bytes
+	channels int   // with a buffer
+}
+
+var errTooManyChannels = errors.New("too many channels are open")
+
+// room returns how many channels may have a buffer: those of a small budget
+// may take half of it by their being there alone.
+func (b *budget) room() int { return int(min(int64(b.channels), b.bytes/2/bufferCost)) }
+
+// enforce evicts what is over the budget: subscriptions that linger, with all
+// they hold, longest first; then channels that only a kept pattern holds and
+// no stream reads, quietest first; then the oldest messages, wherever they
+// are.
+func (h *hub) enforce() {
+	for h.usage.bytes.Load() > h.settings.Load().budget.bytes {
+		if !h.dropWhole() && !h.aging.evictOldest() {
+			return // what is left are channels with streams, which room bounds
+		}
+	}
+}
+
+func (h *hub) dropWhole() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.dropLingeringLocked() || h.dropUnwatchedLocked()
+}
+
+// makeRoomLocked makes room for one more channel. It reports false if streams
+// hold all there are.
+func (h *hub) makeRoomLocked() bool {
+	most := h.settings.Load().budget
+	for len(h.buffers) >= most.room() {
+		if !h.dropLingeringLocked() && !h.dropQuietestLocked() {
+			return false
+		}
+	}
+	return true
+}
+
+// dropLingeringLocked gives up the subscription that has lingered longest. A
+// pattern that channels are under has to wait for them.
+func (h *hub) dropLingeringLocked() bool {
+	for e := h.lingering.Front(); e != nil; e = e.Next() {
+		sub := e.Value.(*subscription)
+		if sub.leans > 0 {
+			continue
+		}
+		h.unlingerLocked(sub)
+		sub.wanted = false
+		h.changedLocked(sub)
+		h.forgetLocked(sub, gapEvicted)
+		return true
+	}
+	return false
+}
+
+func (h *hub) dropQuietestLocked() bool {
+	e := h.warm.Front()
+	if e == nil {
+		return false
+	}
+	h.discardLocked(e.Value.(*buffer), gapEvicted)
+	return true
+}
+
+// maxLook bounds the search for a channel that no stream of a pattern reads.
+// If that many have one, the oldest messages go instead.
+const maxLook = 16
+
+func (h *hub) dropUnwatchedLocked() bool {
+	e := h.warm.Front()
+	for range maxLook {
+		if e == nil {
+			return false
+		}
+		if b := e.Value.(*buffer); !slices.ContainsFunc(b.patterns, func(p *pattern) bool { return p.sub.streams > 0 }) {
+			h.discardLocked(b, gapEvicted)
+			return true
+		}
+		e = e.Next()
+	}
+	return false
+}
+
+// expireBatch buffers are taken out at once: the reader waits meanwhile.
+const expireBatch = 512
+
+// expire gives up what was received over maxAge milliseconds ago, and the
+// channels that only patterns hold and that have nothing left.
+func (h *hub) expire(maxAge int64) {
+	empty := h.aging.expire(h.clock.monotonic() - maxAge)
+	for some := range slices.Chunk(empty, expireBatch) {
+		h.dropEmpty(some)
+	}
+}
+
+func (h *hub) dropEmpty(some []*buffer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, b := range some {
+		// Such a floor is no loss to one who begins there: what is over
+		// max_age was not promised, and the channel may never have had it.
+		if b.warm != nil && b.isEmpty() {
+			h.discardLocked(b, gapNotBuffered)
+		}
+	}
+}
