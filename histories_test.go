@@ -177,7 +177,7 @@ func (w *world) compare(v *viewer, b *batch) {
 		switch {
 		case told && t.pattern:
 			want = append(want, plain{t.floor.seq, t.name, true})
-		case told || t.refused && src.refusal != t.refusals:
+		case told:
 			want = append(want, plain{c, t.name, true})
 		}
 		for i := range t.breaks.len() {
@@ -190,8 +190,12 @@ func (w *world) compare(v *viewer, b *batch) {
 				want = append(want, plain{m.seq, t.name, false})
 			}
 		}
+		if t.refused && src.refusal != t.refusals {
+			want = append(want, plain{max(c, t.down.seq), t.name, true})
+		}
 	}
-	slices.SortStableFunc(want, func(x, y plain) int { return cmp.Compare(x.seq, y.seq) })
+	kind := map[bool]int{true: 1}
+	slices.SortStableFunc(want, func(x, y plain) int { return cmp.Or(cmp.Compare(x.seq, y.seq), cmp.Compare(kind[x.gap], kind[y.gap])) })
 	last, seq := map[string]plain{}, uint64(0)
 	want = slices.DeleteFunc(want, func(p plain) bool {
 		again := p.gap && last[p.name].gap || !p.gap && p.seq == seq

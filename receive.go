@@ -72,6 +72,10 @@ func (h *hub) store(pattern, channel, payload string) (*buffer, []*pattern) {
 		if !h.makeRoomLocked() {
 			return nil, h.leaveOutLocked(src.pat, channel)
 		}
+		if src.gone { // to make room: its copies are the first now
+			h.last = arrival{}
+			return nil, nil
+		}
 		b = h.addBufferLocked(channel)
 		b.warm = h.warm.PushBack(b)
 	}

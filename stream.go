@@ -61,7 +61,7 @@ type item struct {
 	missed int64  // of a gap: -1 for null
 
 	// Of a gap under a floor or of a refusal.
-	atCursor bool   // it stands before all else, at the cursor as it is
+	atCursor bool   // its id is the cursor before it: it has no place of its own
 	floor    uint64 // which floor it tells of, 0 for none
 	index    uint64 // the source's index after that
 	first    bool   // the timeline never vouched before
@@ -100,9 +100,20 @@ func (s *stream) read(b *batch) {
 		// An eviction passed the loaded head: what it took cannot be told from
 		// what was never there, so look again from a newer head.
 	}
-	slices.SortStableFunc(b.items, func(x, y item) int { return cmp.Compare(x.seq, y.seq) })
+	slices.SortStableFunc(b.items, inOrder)
 	s.fold(b)
 	s.assignIDs(b)
+}
+
+// inOrder puts a message before a refusal at its place.
+func inOrder(x, y item) int {
+	if c := cmp.Compare(x.seq, y.seq); c != 0 || (x.msg == nil) == (y.msg == nil) {
+		return c
+	}
+	if x.msg != nil {
+		return -1
+	}
+	return 1
 }
 
 // wrote moves the cursor over a batch that has been written completely.
@@ -168,8 +179,8 @@ func (s *source) collect(from cursor, head uint64, n, size int, b *batch) bool {
 	}
 	b.live = b.live && t.live && t.liveFrom <= head
 	s.collectFloor(from, b)
-	s.collectRefusal(c, b)
 	s.collectMessages(c, n, size, b)
+	s.collectRefusal(c, b)
 	for i := range t.breaks.len() {
 		g := t.breaks.ptr(i)
 		if g.seq <= c {
@@ -204,6 +215,7 @@ func (s *source) collectFloor(from cursor, b *batch) {
 	}
 	if t.pattern {
 		it.seq, it.atCursor = t.floor.seq, false
+		b.holes = append(b.holes, hole{c, t.floor.seq})
 		if s.whole == (cursor{}) {
 			s.whole = from
 		}
@@ -217,19 +229,19 @@ func (s *source) collectFloor(from cursor, b *batch) {
 	b.items = append(b.items, it)
 }
 
-// collectRefusal adds the gap of a refusal by Redis, once: nothing of the
-// channel comes until Redis allows it, and then its confirmation is a gap. One
-// gap tells of a floor, too.
+// collectRefusal adds the gap of a refusal by Redis, once, behind all that
+// came before: nothing more comes until Redis allows it, and then its
+// confirmation is a gap.
 func (s *source) collectRefusal(c uint64, b *batch) {
 	t := s.line
 	if !t.refused || s.refusal == t.refusals {
 		return
 	}
-	if n := len(b.items); n > 0 && b.items[n-1].src == s {
-		b.items[n-1].refusal = t.refusals
-		return
+	it := item{seq: c, src: s, reason: gapRefused, missed: -1, atCursor: true, refusal: t.refusals}
+	if t.down.seq > c {
+		it.seq, it.after = t.down.seq, cursor{ms: t.down.ms, seq: t.down.seq}
 	}
-	b.items = append(b.items, item{seq: c, src: s, reason: gapRefused, missed: -1, atCursor: true, refusal: t.refusals})
+	b.items = append(b.items, it)
 }
 
 func (s *source) collectMessages(c uint64, n, size int, b *batch) {
@@ -269,6 +281,7 @@ func (s *stream) fold(b *batch) {
 			for i := len(kept) - 1; i >= 0; i-- {
 				if kept[i].src == it.src {
 					kept[i].missed = -1 // what it also stands for now is not counted
+					kept[i].refusal = max(kept[i].refusal, it.refusal)
 					break
 				}
 			}
@@ -288,14 +301,14 @@ func (s *stream) assignIDs(b *batch) {
 	for i := range b.items {
 		it := &b.items[i]
 		switch {
-		case it.atCursor || it.floor != 0:
+		case it.floor != 0 || it.refusal != 0 && it.after == (cursor{}):
 			it.after = s.completeAt(it, at)
 		case it.msg == nil:
 			it.after.epoch = s.progress.epoch
 		default:
 			newest = it.msg.anchored()
 		}
-		if !it.atCursor && (i+1 == len(b.items) || b.items[i+1].seq != it.seq) {
+		if !it.atCursor && b.lastAt(i) {
 			at = b.cursorAt(it, at, newest)
 		}
 		it.id = at
@@ -309,6 +322,16 @@ func (s *stream) assignIDs(b *batch) {
 	default: // nothing newer can be trusted than what the last id said
 		b.end.ms, b.end.anchor = at.ms, at.anchor
 	}
+}
+
+// lastAt reports whether no later item has the position of the i-th.
+func (b *batch) lastAt(i int) bool {
+	for j := i + 1; j < len(b.items) && b.items[j].seq == b.items[i].seq; j++ {
+		if !b.items[j].atCursor {
+			return false
+		}
+	}
+	return true
 }
 
 // completeAt returns up to where the source of a gap under a floor, or of a
