@@ -49,10 +49,10 @@ func checkChannel(channel string) error {
 	switch {
 	case channel == "":
 		return errors.New("channel is empty")
+	case len(channel) > maxChannel: // first, as the other error names all of it
+		return fmt.Errorf("channel %q... has %d bytes, at most %d are allowed", channel[:32], len(channel), maxChannel)
 	case strings.HasPrefix(channel, reservedPrefix):
 		return fmt.Errorf("channel %q: names that begin with %q are reserved", channel, reservedPrefix)
-	case len(channel) > maxChannel:
-		return fmt.Errorf("channel %q... has %d bytes, at most %d are allowed", channel[:32], len(channel), maxChannel)
 	}
 	return nil
 }
