@@ -23,10 +23,18 @@ func (b *budget) room() int { return int(min(int64(b.channels), b.bytes/2/buffer
 // are.
 func (h *hub) enforce() {
 	for h.usage.bytes.Load() > h.settings.Load().budget.bytes {
-		if !h.dropWhole() && !h.aging.evictOldest() {
+		if !h.dropWhole() && !h.evictOldest() {
 			return // what is left are channels with streams, which room bounds
 		}
 	}
+}
+
+func (h *hub) evictOldest() bool {
+	emptied, ok := h.aging.evictOldest()
+	if emptied != nil {
+		h.dropEmpty([]*buffer{emptied})
+	}
+	return ok
 }
 
 func (h *hub) dropWhole() bool {
@@ -104,12 +112,13 @@ func (h *hub) expire(maxAge int64) {
 	}
 }
 
+// dropEmpty takes out the buffers that only patterns hold, if they are empty.
+// Who begins where nothing but old age has ended one misses nothing: what is
+// over max_age was not promised, and his channel may never have had it.
 func (h *hub) dropEmpty(some []*buffer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, b := range some {
-		// Such a floor is no loss to one who begins there: what is over
-		// max_age was not promised, and the channel may never have had it.
 		if b.warm != nil && b.isEmpty() {
 			h.discardLocked(b, gapNotBuffered)
 		}

@@ -9,9 +9,9 @@ type ring[T any] struct {
 	n     int
 }
 
-// ringMin keeps a channel with a handful of messages small: 100,000 lingering
-// channels cost 8 slots each, not 64.
-const ringMin = 8
+// ringMin keeps a channel with a single message or outage small: there may be
+// 100,000 of them.
+const ringMin = 1
 
 func (r *ring[T]) len() int { return r.n }
 

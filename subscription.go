@@ -269,8 +269,12 @@ func (h *hub) forgetLocked(sub *subscription, reason gapReason) {
 	}
 	b := sub.buf
 	b.sub = nil
-	if len(b.patterns) == 0 {
+	switch {
+	case len(b.patterns) == 0:
 		h.discardLocked(b, reason)
+		return
+	case b.isEmpty():
+		h.discardLocked(b, gapNotBuffered) // see dropEmpty
 		return
 	}
 	b.warm = h.warm.PushBack(b)
