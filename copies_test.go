@@ -1,0 +1,131 @@
+package redissse
+
+import (
+	"slices"
+	"testing"
+)
+
+// opening returns a stream of channels and patterns from now on.
+func (w *world) opening(channels, patterns []string) *stream {
+	w.t.Helper()
+	s, err := w.hub.open(channels, patterns, newWaiter())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.settle()
+	s.begin(start{}, w.hub.clock.now())
+	return s
+}
+
+// A run of equal payloads is told from the copies of one message by who brings
+// them, also while the subscriptions change.
+func TestEqualPayloadsInARowAreNotCopies(t *testing.T) {
+	w := newWorld(t, roomy)
+	channel, patterns, both := w.opening([]string{"a"}, nil), w.opening(nil, modelPatterns), w.opening([]string{"a"}, []string{"*"})
+	var want []string
+	for range 5 {
+		w.say("a", "same")
+		want = append(want, "same")
+	}
+	w.settle()
+	for _, s := range []*stream{channel, patterns, both} {
+		s.wrote(expect(t, s, want...))
+	}
+	w.say("a", "same")
+	w.hub.close(patterns, newWaiter())
+	w.hub.dropIdle(0)
+	w.settle() // PUNSUBSCRIBE [ab] stands between
+	w.say("a", "same")
+	w.opening(nil, []string{"[ab]"}) // and PSUBSCRIBE
+	w.say("a", "same")
+	w.settle()
+	for _, s := range []*stream{channel, both} {
+		expect(t, s, "same", "same", "same")
+	}
+}
+
+// What Redis delivers counts more than what our port of its matching expects.
+func TestCopyFromAPatternThatWasNotExpected(t *testing.T) {
+	for name, known := range map[string]bool{"copy": true, "first": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, roomy)
+			odd := w.opening(nil, []string{"odd"})
+			channel := odd
+			if known {
+				channel = w.opening([]string{"a"}, nil)
+			}
+			seen := read(channel)
+			channel.wrote(seen)
+			for _, payload := range []string{"1", "2", "2"} {
+				if known {
+					w.hub.receive("", "a", payload)
+				}
+				w.hub.receive("odd", "a", payload)
+			}
+			expect(t, odd, "1", "2", "2")
+			if known {
+				expect(t, channel, "1", "2", "2")
+			}
+			for _, it := range read(odd).items {
+				if body, _ := it.msg.home.body(it.msg, &format{}, roomy); len(body) == 0 {
+					t.Error("a message has no body")
+				}
+			}
+			w.weigh()
+		})
+	}
+}
+
+func TestReservedChannelsAreNotDelivered(t *testing.T) {
+	w := newWorld(t, roomy)
+	s := w.opening(nil, []string{"*"})
+	w.hub.receive("*", reservedPrefix+"probe:1", "x")
+	w.hub.receive("*", "a", "1")
+	expect(t, s, "1")
+	if len(w.hub.buffers) != 1 {
+		t.Errorf("there are %d buffers, want 1", len(w.hub.buffers))
+	}
+}
+
+// A pattern may bring more channels than there is room for.
+func TestPatternIsToldOfAMessageThereIsNoRoomFor(t *testing.T) {
+	w := newWorld(t, roomy)
+	settings := *w.hub.settings.Load()
+	settings.budget.channels = 1
+	w.hub.settings.Store(&settings)
+	s := w.opening([]string{"a"}, []string{"*"})
+	w.publish("a", 0)
+	w.publish("b", 0)
+	w.publish("a", 0)
+	w.settle()
+	if got := sight(read(s)); !slices.Equal(got, []string{"1", "gap:*:evicted", "3"}) {
+		t.Errorf("got %q", got)
+	}
+	w.weigh()
+}
+
+// In one history the same pattern covers a channel that is opened, closed and
+// opened again: what came in between is there.
+func TestKeptPatternServesChannelsNobodyHadOpened(t *testing.T) {
+	w := newWorld(t, roomy)
+	settings := *w.hub.settings.Load()
+	settings.keep = []string{"[ab]"}
+	w.hub.register(1, &settings, w.hub.log())
+	w.settle()
+	w.publish("a", 0)
+	w.publish("b", 0)
+	w.publish("a", 0)
+	w.settle()
+	s := w.joined("a")
+	if !s.settled() || w.write() {
+		t.Fatal("a channel under a kept pattern was subscribed")
+	}
+	s.begin(start{mode: startAll}, w.hub.clock.now())
+	s.wrote(expect(t, s, "1", "3"))
+	c := s.cursor
+	w.hub.close(s, newWaiter())
+	w.hub.dropIdle(0)
+	w.publish("a", 0)
+	w.settle()
+	expect(t, w.opened(c, "a"), "4")
+}
