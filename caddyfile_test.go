@@ -121,6 +121,7 @@ func TestAdaptErrorsNameLineKeyAndValue(t *testing.T) {
 			"linger soon", "linger -1s",
 			"ping_interval soon", "ping_interval 0", "ping_interval -1s",
 			"dead_after soon", "dead_after 0",
+			"probe_interval soon", "probe_interval 0", "probe_interval -1s",
 			"reconnect_min soon", "reconnect_min 0", "reconnect_max soon", "reconnect_max 0",
 			"redis 127.0.0.1", "redis http://127.0.0.1",
 		}},
@@ -185,6 +186,8 @@ func TestAdaptValuesOutOfRange(t *testing.T) {
 		{"hub: ping_interval 11s", "ping_interval", "11s"},
 		{"hub: dead_after 1999ms", "dead_after", "1.999s"},
 		{"hub: dead_after 61s", "dead_after", "1m1s"},
+		{"hub: probe_interval 999ms", "probe_interval", "999ms"},
+		{"hub: probe_interval 61s", "probe_interval", "1m1s"},
 		{"hub: reconnect_min 9ms", "reconnect_min", "9ms"},
 		{"hub: reconnect_min 61s", "reconnect_min", "1m1s"},
 		{"hub: reconnect_max 999ms", "reconnect_max", "999ms"},
@@ -219,6 +222,7 @@ func TestAdaptValuesAtTheLimits(t *testing.T) {
 		"stall_timeout 100ms", "stall_timeout 10m", "max_stream_age 1s", "max_stream_age 365d", "drain 0", "drain 0 0", "drain 1h 1h", "from last 10000000",
 		"channel /slash @at *star", "channel {http.request.uri.path.1}", "event field a b", "gap_event " + strings.Repeat("g", 64),
 		"hub: linger 0", "hub: linger 1d", "hub: ping_interval 100ms", "hub: ping_interval 4s", "hub: dead_after 2s", "hub: dead_after 1m",
+		"hub: probe_interval 1s", "hub: probe_interval 1m",
 		"hub: reconnect_min 10ms", "hub: reconnect_min 1m", "hub: reconnect_max 1s", "hub: reconnect_max 10m",
 		"hub: buffer {\nmessages 1\nmax_age 1s\nchannel_size 4KiB\n}", "hub: buffer {\nmessages 10000000\nmax_age 365d\nchannel_size 1TiB\n}",
 		"hub: buffer", "hub: redis unix:///run/redis.sock", "hub: redis rediss://user:secret@redis.example:6380/3",
@@ -392,7 +396,9 @@ func TestHubDefaults(t *testing.T) {
 	addr := got.redis.Addr
 	got.redis = nil
 	want := settings{
-		limits: limits{10000, 4 << 20, 1 << 20, 900_000}, budget: budget{256 << 20, 100_000}, linger: 5 * time.Minute, pingInterval: time.Second, deadAfter: 9 * time.Second,
+		limits: limits{10000, 4 << 20, 1 << 20, 900_000}, budget: budget{256 << 20, 100_000},
+		linger: 5 * time.Minute, pingInterval: time.Second, deadAfter: 9 * time.Second,
+		probeEvery:   10 * time.Second,
 		reconnectMin: time.Second, reconnectMax: 10 * time.Second,
 	}
 	if !reflect.DeepEqual(*got, want) || addr != "127.0.0.1:6379" {

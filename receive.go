@@ -2,7 +2,6 @@ package redissse
 
 import (
 	"slices"
-	"strings"
 )
 
 // Redis sends a message once for each subscription that it matches: for the
@@ -32,7 +31,7 @@ func (a *arrival) isCopy(src *subscription, channel, payload string) bool {
 // receive takes what Redis delivered for a channel's subscription or, if
 // pattern is not empty, for that pattern's. Reader goroutine only.
 func (h *hub) receive(pattern, channel, payload string) {
-	if strings.HasPrefix(channel, reservedPrefix) {
+	if isOurs(channel) {
 		return
 	}
 	before := h.next
