@@ -29,7 +29,7 @@ type Hub struct {
 	// Patterns to subscribe to at start and for good, as Redis's PSUBSCRIBE
 	// takes them. What is published on their channels is buffered with no
 	// client there, so that a first client gets what came before it.
-	// Placeholders are not replaced. Default: none
+	// They are constants: a placeholder in one is an error. Default: none
 	Keep []string `json:"keep,omitempty"`
 
 	// How long a subscription and its buffer outlive the last client.
@@ -172,8 +172,8 @@ var placeholderWithDot = regexp.MustCompile(`\{[a-zA-Z_]+\.[^}]*\}`)
 // characters, as in the hash tags of Redis Cluster.
 func checkPatterns(key string, patterns []string) error {
 	for _, p := range patterns {
-		if err := checkChannel(p); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+		if err := checkName(key, p); err != nil {
+			return err
 		}
 		if found := placeholderWithDot.FindString(p); found != "" {
 			return fmt.Errorf("%s %q: patterns are constants, the placeholder %q is not replaced in them", key, p, found)
