@@ -67,6 +67,9 @@ func (h *hub) dropLingeringLocked() bool {
 		sub.wanted = false
 		h.changedLocked(sub)
 		h.forgetLocked(sub, gapEvicted)
+		if b := sub.buf; b != nil && b.warm != nil && !watchedLocked(b) {
+			h.discardLocked(b, gapEvicted) // a kept pattern would hold it on
+		}
 		return true
 	}
 	return false
@@ -81,6 +84,11 @@ func (h *hub) dropQuietestLocked() bool {
 	return true
 }
 
+// watchedLocked reports whether a stream of a pattern reads b.
+func watchedLocked(b *buffer) bool {
+	return slices.ContainsFunc(b.patterns, func(p *pattern) bool { return p.sub.streams > 0 })
+}
+
 // maxLook bounds the search for a channel that no stream of a pattern reads.
 // If that many have one, the oldest messages go instead.
 const maxLook = 16
@@ -91,7 +99,7 @@ func (h *hub) dropUnwatchedLocked() bool {
 		if e == nil {
 			return false
 		}
-		if b := e.Value.(*buffer); !slices.ContainsFunc(b.patterns, func(p *pattern) bool { return p.sub.streams > 0 }) {
+		if b := e.Value.(*buffer); !watchedLocked(b) {
 			h.discardLocked(b, gapEvicted)
 			return true
 		}

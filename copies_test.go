@@ -128,3 +128,35 @@ func TestKeptPatternServesChannelsNobodyHadOpened(t *testing.T) {
 	w.settle()
 	expect(t, w.opened(c, "a"), "4")
 }
+
+// Some of what a pattern has dropped may still come from another source.
+func TestMissedIsUnknownWhereSourcesOverlap(t *testing.T) {
+	w := newWorld(t, limits{messages: 2, bytes: 1 << 30})
+	s, alone := w.opening([]string{"a"}, []string{"*"}), w.opening(nil, []string{"*"})
+	for _, s := range []*stream{s, alone} {
+		s.wrote(expect(t, s))
+	}
+	for _, channel := range []string{"a", "b", "b", "b", "a"} {
+		w.publish(channel, 0)
+	}
+	w.settle()
+	if g := expect(t, s, "1", "gap:*:slow_client", "3", "4", "5").items[1].gap(); g.Missed != nil {
+		t.Errorf("missed is %d, want null: 1 of the 2 came", *g.Missed)
+	}
+	if g := expect(t, alone, "gap:*:slow_client", "3", "4", "5").items[0].gap(); g.Missed == nil || *g.Missed != 2 {
+		t.Errorf("missed is %v, want 2", g.Missed)
+	}
+}
+
+// A refusal that did not matter while a pattern delivered does when it goes.
+func TestRefusedChannelIsToldWhenItsPatternGoes(t *testing.T) {
+	w := newWorld(t, roomy)
+	pattern := w.opening(nil, []string{"*"})
+	w.acl["a"] = true
+	s := w.opening([]string{"a"}, nil)
+	s.wrote(expect(t, s))
+	w.hub.close(pattern, newWaiter())
+	w.hub.dropIdle(0)
+	w.settle()
+	expect(t, s, "gap:a:refused")
+}

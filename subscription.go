@@ -300,6 +300,10 @@ func (h *hub) forgetPatternLocked(p *pattern, reason gapReason) {
 			h.discardLocked(b, reason)
 		case !live:
 			b.goDown(h.complete())
+			if b.sub != nil && b.sub.refused {
+				b.refuse() // nothing else would tell its streams for a while
+				b.clients.wake()
+			}
 		}
 	}
 	p.discard()
