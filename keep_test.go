@@ -86,6 +86,7 @@ func TestAKeptPatternHasWhatCameBeforeItsFirstClient(t *testing.T) {
 	more := resumePublish(t, k.server, "job:2", "two ", 5)
 	one := k.opened("/one/job:1?from=start")
 	resumeMessages(t, one, sent...)
+	k.wait("all of it to be there", func() bool { return k.hub().usage.messages.Load() == 10 })
 	two := k.opened("/one/job:2?last=2")
 	resumeMessages(t, two, more[3:]...)
 	// Nothing has to be asked: a Redis that answers nothing delays no stream.
