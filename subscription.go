@@ -81,6 +81,10 @@ func (h *hub) joinChannelLocked(channel string) *subscription {
 	if b.sub == nil {
 		b.sub = &subscription{buf: b, line: &b.timeline}
 		b.sub.lean(coverOf(b))
+		if p := b.sub.under; p != nil && !p.sub.wanted {
+			p.sub.wanted = true // its UNSUBSCRIBE is queued
+			h.idleLocked(p.sub)
+		}
 		if b.warm != nil {
 			h.warm.Remove(b.warm)
 			b.warm = nil
