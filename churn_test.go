@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
@@ -157,6 +158,35 @@ func (c *churn) judgeGaps(covered bool) {
 			}
 		}
 	}
+}
+
+// TestAChannelTakesUpThePatternThatDeliversForIt, which is about to be given up, as it would its own subscription.
+func TestAChannelTakesUpThePatternThatDeliversForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		jobs := w.view(nil, []string{"*"})
+		w.publish("a", 0)
+		w.settle()
+		jobs.cut()
+		w.hub.dropIdle(0)
+		w.up = false // opened before the writer gets to run
+		a := w.view([]string{"a"}, nil)
+		w.up = true
+		w.publish("a", 0)
+		w.settle()
+		w.publish("a", 0)
+		w.settle()
+		a.look(1 << 30)
+		if a.gaps["a"] > 0 || a.next["a"] != 3 {
+			t.Errorf("got %d gaps, next is %d of 3", a.gaps["a"], a.next["a"])
+		}
+		a.cut()
+		w.hub.dropIdle(0)
+		w.settle()
+		if len(w.hub.patterns)+len(w.hub.buffers)+w.hub.lingering.Len() > 0 {
+			t.Errorf("left over: %v, %v", w.hub.patterns, w.hub.buffers)
+		}
+	})
 }
 
 // TestTheScriptSeesWhatIsWrong is the negative control of the test above.
