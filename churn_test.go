@@ -54,7 +54,7 @@ type churn struct {
 func startChurn(t *testing.T, stay ...string) *churn {
 	t.Helper()
 	server := redistest.Start(t)
-	c := &churn{gateway: startGateway(t, server.URL(), "linger 0s", churnRoutes())}
+	c := &churn{gateway: startGateway(t, server.URL(), "linger 0s\nreconnect_min 10ms\nreconnect_max 50ms", churnRoutes())}
 	c.script = startScript(t, server, churnChannels...)
 	for _, v := range churnViews {
 		names := slices.Concat(v.channels, v.patterns)
@@ -124,23 +124,74 @@ func (c *churn) settle() {
 // TestStreamsOfOverlappingPatternsComeAndGo: each message comes once and in order, also to those that come back, or a gap says
 // that it may not.
 func TestStreamsOfOverlappingPatternsComeAndGo(t *testing.T) {
-	const turns = 200
 	for _, stay := range [][]string{{"/a"}, {"/a-star"}, {"/all"}, {"/a-one", "/channel-in-pattern", "/everything"}} {
 		t.Run(fmt.Sprint(stay), func(t *testing.T) {
 			c := startChurn(t, stay...)
-			end := c.eager()
-			for range turns {
-				c.turn()
-			}
-			end()
-			c.settle()
-			for _, f := range c.stay {
-				if len(f.gaps) > 0 {
-					t.Errorf("%s stayed and got the gaps %+v", f.path, f.gaps)
-				}
-			}
+			c.run(func(int) {})
+			c.judgeStay(0)
 			c.judgeGaps(slices.Contains(stay, "/all"))
 		})
+	}
+}
+
+// TestKeptPatternsComeAndGoToo, which serve channels in place of their own subscriptions.
+func TestKeptPatternsComeAndGoToo(t *testing.T) {
+	c := startChurn(t, "/a", "/overlapping", "/everything")
+	h, token := c.hub(), 0
+	c.run(func(n int) {
+		if n%5 > 0 {
+			return
+		}
+		s := *h.settings.Load()
+		s.keep = [][]string{nil, {"a*"}, {"a"}, {"*", "a?"}}[rand.IntN(4)]
+		h.register(token+1, &s, h.log())
+		h.unregister(token)
+		token++
+	})
+	c.judgeStay(0)
+	c.judgeGaps(true)
+}
+
+// TestConnectionsEndAmongComingsAndGoings: what is lost then is lost in one gap of each channel and pattern.
+func TestConnectionsEndAmongComingsAndGoings(t *testing.T) {
+	c := startChurn(t, "/a", "/overlapping", "/everything")
+	kills := 0
+	c.run(func(n int) {
+		if n%50 == 25 {
+			c.script.server.KillPubSub()
+			kills++
+		}
+	})
+	c.judgeStay(kills)
+	c.judgeGaps(false)
+}
+
+// run has streams come and go. meddle is told before each turn which it is.
+func (c *churn) run(meddle func(n int)) {
+	c.t.Helper()
+	const turns = 200
+	end := c.eager()
+	for n := range turns {
+		meddle(n)
+		c.turn()
+	}
+	end()
+	c.settle()
+}
+
+// judgeStay checks that those that stayed got at most one gap of each name for each outage, and none for anything else.
+func (c *churn) judgeStay(outages int) {
+	c.t.Helper()
+	for _, f := range c.stay {
+		of := map[string]int{}
+		for _, g := range f.gaps {
+			of[g.Channel+g.Pattern]++
+		}
+		for name, n := range of {
+			if n > outages {
+				c.t.Errorf("%s stayed over %d outages and got %d gaps of %q: %+v", f.path, outages, n, name, f.gaps)
+			}
+		}
 	}
 }
 

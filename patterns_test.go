@@ -44,8 +44,10 @@ func (w *patternWitness) take(e ssetest.Event) {
 	}
 	g := outageGap(w.t, e)
 	id, _ := parseCursor(e.ID)
-	if g.After != nil && *g.After == e.ID {
-		id.seq++ // one of several gaps in one place, of which only the last has the place's id
+	if g.After != nil {
+		if after, _ := parseCursor(*g.After); after.seq == id.seq {
+			id.seq++ // one of several gaps in one place, of which only the last has the place's id
+		}
 	}
 	d := delivered{n: -1, gap: g, id: id}
 	switch {
