@@ -240,6 +240,27 @@ func TestAChannelTakesUpThePatternThatDeliversForIt(t *testing.T) {
 	})
 }
 
+// TestACopyIsNoneBeyondAConfirmation: of the second of two equal messages the pattern, which brought the first, brings no copy
+// any more; the channel, which does, did not have the first.
+func TestACopyIsNoneBeyondAConfirmation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		all := w.view(nil, []string{"*"})
+		w.say("a", "x")
+		w.settle()
+		a := w.view([]string{"a"}, nil)
+		all.cut()
+		w.say("a", "x")
+		w.hub.dropIdle(0)
+		w.write()
+		w.settle()
+		a.finish()
+		if a.next["a"] != 2 || a.gaps["a"] > 0 {
+			t.Errorf("next is %d of 2, %d gaps", a.next["a"], a.gaps["a"])
+		}
+	})
+}
+
 // TestTheScriptSeesWhatIsWrong is the negative control of the test above.
 func TestTheScriptSeesWhatIsWrong(t *testing.T) {
 	// Numbers 0 to 6; the markers are 0, 3 and 6.
