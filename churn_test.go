@@ -128,7 +128,6 @@ func TestStreamsOfOverlappingPatternsComeAndGo(t *testing.T) {
 		t.Run(fmt.Sprint(stay), func(t *testing.T) {
 			c := startChurn(t, stay...)
 			c.run(func(int) {})
-			c.judgeStay(0)
 			c.judgeGaps(slices.Contains(stay, "/all"))
 		})
 	}
@@ -148,13 +147,13 @@ func TestKeptPatternsComeAndGoToo(t *testing.T) {
 		h.unregister(token)
 		token++
 	})
-	c.judgeStay(0)
 	c.judgeGaps(true)
 }
 
 // TestConnectionsEndAmongComingsAndGoings: what is lost then is lost in one gap of each channel and pattern.
 func TestConnectionsEndAmongComingsAndGoings(t *testing.T) {
 	c := startChurn(t, "/a", "/overlapping", "/everything")
+	c.script.outages = true
 	kills := 0
 	c.run(func(n int) {
 		if n%50 == 25 {
@@ -179,7 +178,7 @@ func (c *churn) run(meddle func(n int)) {
 	c.settle()
 }
 
-// judgeStay checks that those that stayed got at most one gap of each name for each outage, and none for anything else.
+// judgeStay checks that those that stayed got at most one gap of each name for each outage.
 func (c *churn) judgeStay(outages int) {
 	c.t.Helper()
 	for _, f := range c.stay {

@@ -25,6 +25,8 @@ type script struct {
 	stopOnce sync.Once
 	done     sync.WaitGroup
 
+	outages bool // the test makes some: gaps may come at any time
+
 	mu   sync.Mutex
 	book map[string][]bool // what each channel was sent: whether it is a marker, whose payload is its index here
 }
@@ -156,6 +158,8 @@ type follower struct {
 	gaps            []gap
 	last            string // the last id of its stream before
 	ids             cursor
+	back            bool           // it came back with that
+	since           map[string]int // how many gaps of each name have come since
 }
 
 func (s *script) follower(t *testing.T, path string, names ...string) *follower {
@@ -165,7 +169,8 @@ func (s *script) follower(t *testing.T, path string, names ...string) *follower 
 // open opens a stream, as if it had never had one before unless it comes back.
 func (f *follower) open(g *gateway, back bool) {
 	f.t.Helper()
-	if back && f.last != "" {
+	f.back, f.since = back && f.last != "", map[string]int{}
+	if f.back {
 		f.Stream = g.open(f.path, ssetest.WithLastEventID(f.last))
 		return
 	}
@@ -232,6 +237,12 @@ func (f *follower) takeGap(e ssetest.Event) {
 	f.t.Helper()
 	g := outageGap(f.t, e)
 	f.gaps = append(f.gaps, *g)
+	name := g.Channel + g.Pattern
+	f.since[name]++
+	if !f.script.outages && (!f.back || f.since[name] > 1) {
+		// What an open stream needs is not given up: only what was missed while it was away can be missing.
+		f.t.Fatalf("%s %v got the gap %+v; had it been away: %v, gaps since: %v", f.path, f.names, *g, f.back, f.since)
+	}
 	for channel, p := range f.at {
 		if channel == g.Channel || g.Pattern != "" && globMatch(g.Pattern, channel) {
 			p.gap()
