@@ -279,3 +279,30 @@ func TestAForbiddenKeptPattern(t *testing.T) {
 		t.Error("channels from before the pattern stay subscribed, later ones are not")
 	}
 }
+
+// TestAKeptPatternThatIsForbiddenLater leaves its channels to themselves: Redis closes the connection, and of the next one it
+// refuses the pattern.
+func TestAKeptPatternThatIsForbiddenLater(t *testing.T) {
+	r := startRefusals(t, "+@all resetchannels &job:*", "keep job:*", "")
+	one, two := r.opened("/one/job:1"), r.opened("/one/job:2")
+	r.delivers("job:1", one)
+	r.acl("resetchannels", "&job:1")
+	resumeMustGap(t, one, "job:1", gapDisconnected)
+	resumeMustGap(t, two, "job:2", gapRefused)
+	r.delivers("job:1", one)
+
+	r.acl("&job:*")
+	r.periodOver()
+	resumeMustGap(t, two, "job:2", gapDisconnected)
+	r.delivers("job:2", two)
+	if n := r.server.KillPubSub(); n != 1 {
+		t.Errorf("%d connections were closed, want 1", n)
+	}
+	for channel, s := range map[string]*ssetest.Stream{"job:1": one, "job:2": two} {
+		resumeMustGap(t, s, channel, gapDisconnected)
+		if n := r.server.NumSub(channel); n != 0 {
+			t.Errorf("%q is subscribed to %d times beside the pattern", channel, n)
+		}
+		r.delivers(channel, s)
+	}
+}
