@@ -210,7 +210,7 @@ func (c *churn) judgeGaps(covered bool) {
 	}
 }
 
-// TestAChannelTakesUpThePatternThatDeliversForIt, which is about to be given up, as it would its own subscription.
+// TestAChannelTakesUpThePatternThatDeliversForIt, which is about to be given up, and holds it until it has its own subscription.
 func TestAChannelTakesUpThePatternThatDeliversForIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, roomy)
@@ -222,6 +222,10 @@ func TestAChannelTakesUpThePatternThatDeliversForIt(t *testing.T) {
 		w.up = false // opened before the writer gets to run
 		a := w.view([]string{"a"}, nil)
 		w.up = true
+		w.hub.dropIdle(0)
+		if w.hub.dropWhole() {
+			t.Error("the pattern went although the channel needs it")
+		}
 		w.publish("a", 0)
 		w.settle()
 		w.publish("a", 0)
