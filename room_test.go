@@ -1,7 +1,6 @@
 package redissse
 
 import (
-	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -48,16 +47,16 @@ var refusedBody = regexp.MustCompile(`^retry: (\d+)\n: too many channels are ope
 // refused checks that there is no room for a stream, whoever asks.
 func (g *gateway) refused(path string) {
 	g.t.Helper()
-	response := ssetest.Do(g.t, g.client, g.URL(path))
-	body, err := io.ReadAll(response.Body) // to its end: a browser comes back only then
-	m := refusedBody.FindSubmatch(body)
-	if err != nil || response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" || m == nil {
-		g.t.Fatalf("%s: an EventSource got %q, %q: %v", path, response.Status, body, err)
+	s := g.open(path)
+	awaitEnd(g.t, s) // a browser comes back only then
+	m := refusedBody.FindSubmatch(s.Raw())
+	if m == nil {
+		g.t.Fatalf("%s: an EventSource got %q", path, s.Raw())
 	}
 	retry, _ := strconv.ParseInt(string(m[1]), 10, 64)
 	g.within("retry", time.Duration(retry)*time.Millisecond)
 
-	response = ssetest.Do(g.t, g.client, g.URL(path), ssetest.WithHeader("Accept", "application/json"))
+	response := ssetest.Do(g.t, g.client, g.URL(path), ssetest.WithHeader("Accept", "application/json"))
 	if response.StatusCode != http.StatusServiceUnavailable {
 		g.t.Fatalf("%s: another client got %q", path, response.Status)
 	}
