@@ -43,6 +43,27 @@ func (h *hub) dropWhole() bool {
 	return h.dropLingeringLocked() || h.dropUnwatchedLocked()
 }
 
+// fitLocked reports whether these channels can be open at once beside those
+// that streams have. It is asked before anything is given up for one of them:
+// a stream that is refused takes nothing from the others.
+func (h *hub) fitLocked(channels []string) bool {
+	more, spare := 0, h.lingering.Len()+h.warm.Len()
+	for _, p := range h.patterns {
+		if p.sub.linger != nil {
+			spare--
+		}
+	}
+	for _, channel := range channels {
+		switch b := h.buffers[channel]; {
+		case b == nil:
+			more++
+		case b.sub == nil || b.sub.linger != nil:
+			spare--
+		}
+	}
+	return more == 0 || len(h.buffers)+more-spare <= h.settings.Load().budget.room()
+}
+
 // makeRoomLocked makes room for one more channel. It reports false if streams
 // hold all there are.
 func (h *hub) makeRoomLocked() bool {

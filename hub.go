@@ -122,19 +122,26 @@ func (h *hub) Destruct() error {
 }
 
 // open subscribes to the channels and patterns and has w woken for them. They
-// must differ. It fails if the hub has no room for another channel. close ends
-// it.
+// must differ. It fails if the hub has no room for all the channels; then it
+// has changed nothing. close ends it.
 func (h *hub) open(channels, patterns []string, w *waiter) (*stream, error) {
 	s := &stream{progress: &h.progress}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !h.fitLocked(channels) {
+		return nil, errTooManyChannels
+	}
+	var fresh []string
 	for _, channel := range channels {
-		sub, err := h.joinChannelLocked(channel)
-		if err != nil {
-			h.closeLocked(s, w)
-			return nil, err
+		if h.buffers[channel] == nil {
+			fresh = append(fresh, channel)
+			continue
 		}
-		s.add(sub, w)
+		s.add(h.joinChannelLocked(channel), w)
+	}
+	// Only now: one of those above, if it lingered, could have gone for them.
+	for _, channel := range fresh {
+		s.add(h.joinChannelLocked(channel), w)
 	}
 	for _, name := range patterns {
 		s.add(h.joinPatternLocked(name), w)
@@ -146,10 +153,6 @@ func (h *hub) open(channels, patterns []string, w *waiter) (*stream, error) {
 func (h *hub) close(s *stream, w *waiter) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.closeLocked(s, w)
-}
-
-func (h *hub) closeLocked(s *stream, w *waiter) {
 	for _, src := range s.sources {
 		src.line.clients.remove(w)
 		h.leaveLocked(src.sub)

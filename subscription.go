@@ -71,25 +71,27 @@ func (s *subscription) lean(p *pattern) {
 // joinChannelLocked takes a subscription for one stream. One that lingers goes
 // on as if it had never been left, also when its UNSUBSCRIBE is queued; once
 // that is written the subscription is not in the hub any more, and the new one
-// waits for a confirmation of its own.
-func (h *hub) joinChannelLocked(channel string) (*subscription, error) {
+// waits for a confirmation of its own. There must be room, see fitLocked.
+func (h *hub) joinChannelLocked(channel string) *subscription {
 	b := h.buffers[channel]
 	if b == nil {
-		if !h.makeRoomLocked() {
-			return nil, errTooManyChannels
-		}
+		h.makeRoomLocked()
 		b = h.addBufferLocked(channel)
 	}
 	if b.sub == nil {
 		b.sub = &subscription{buf: b, line: &b.timeline}
 		b.sub.lean(coverOf(b))
+		if p := b.sub.under; p != nil && !p.sub.wanted {
+			p.sub.wanted = true // its UNSUBSCRIBE is queued
+			h.idleLocked(p.sub)
+		}
 		if b.warm != nil {
 			h.warm.Remove(b.warm)
 			b.warm = nil
 		}
 	}
 	h.joinLocked(b.sub)
-	return b.sub, nil
+	return b.sub
 }
 
 func (h *hub) joinPatternLocked(name string) *subscription {

@@ -123,11 +123,12 @@ func (t *timeline) goDown(m mark) {
 }
 
 // refuse records that Redis refused the subscription. Nothing is lost by it
-// that was not lost before, but streams must be told.
+// that was not lost before, but streams must be told. That it refuses again
+// what it has refused all the time is no news.
 func (t *timeline) refuse() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.live {
+	if !t.live && !t.refused {
 		t.refused = true
 		t.refusals++
 	}
