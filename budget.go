@@ -13,9 +13,9 @@ type budget struct {
 
 var errTooManyChannels = errors.New("too many channels are open")
 
-// room returns how many channels may have a buffer: those of a small budget
-// may take half of it by their being there alone.
-func (b *budget) room() int { return int(min(int64(b.channels), b.bytes/2/bufferCost)) }
+// channelCost is counted for a channel's being there, without messages. Redis
+// lets publishers choose names of any size.
+func channelCost(name string) int64 { return bufferCost + int64(len(name)) }
 
 // enforce evicts what is over the budget: subscriptions that linger, with all
 // they hold, longest first; then channels that only a kept pattern holds and
@@ -35,11 +35,15 @@ func (h *hub) dropWhole() bool {
 	return h.dropLingeringLocked() || h.dropUnwatchedLocked()
 }
 
-// makeRoomLocked makes room for one more channel. It reports false if streams
-// hold all there are.
-func (h *hub) makeRoomLocked() bool {
-	most := h.settings.Load().budget
-	for len(h.buffers) >= most.room() {
+// makeRoomLocked makes room for one more channel. Channels may take half of the
+// budget by their being there alone. It reports false if streams hold all there
+// are, or if evicting all the others would not make room for it.
+func (h *hub) makeRoomLocked(channel string) bool {
+	most, cost := h.settings.Load().budget, channelCost(channel)
+	if cost > most.bytes/2 {
+		return false
+	}
+	for len(h.buffers) >= most.channels || h.channelBytes+cost > most.bytes/2 {
 		if !h.dropLingeringLocked() && !h.dropQuietestLocked() {
 			return false
 		}

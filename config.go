@@ -64,13 +64,13 @@ type Buffer struct {
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 
 	// At most this many bytes a channel, 4096 to 1 TiB; payloads, cached event
-	// bodies and some 150 bytes a message count. A message that is larger by
+	// bodies and some 110 bytes a message count. A message that is larger by
 	// itself is not delivered but gapped. Default: 4194304 (4 MiB)
 	ChannelSize int64 `json:"channel_size,omitempty"`
 
 	// At most this many bytes over all channels of the hub, 65536 to 1 TiB;
-	// counted as for channel_size, and some 800 bytes a channel. Over it go
-	// channels that linger, longest first, then such as only keep holds,
+	// counted as for channel_size, and a channel with its name and some 600
+	// bytes. Over it go channels that linger, longest first, then such as only keep holds,
 	// quietest first, then the oldest messages. Default: 268435456 (256 MiB)
 	// or a quarter of GOMEMLIMIT, if that is less
 	TotalSize int64 `json:"total_size,omitempty"`

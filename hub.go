@@ -67,6 +67,8 @@ type hub struct {
 	warm       list.List           // of *buffer without a subscription of its own, quietest first
 	refusals   ring[refusal]       // oldest first
 	registered []registration
+
+	channelBytes int64 // counted for the buffers' being there
 }
 
 // newHub makes a hub at rest; start connects it. It does no I/O.

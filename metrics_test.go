@@ -25,11 +25,11 @@ func (w *world) weigh() {
 	w.t.Helper()
 	var messages, bytes int64
 	for _, p := range w.hub.patterns {
-		bytes += indexCost * int64(p.entries.len())
+		bytes += indexCost*int64(p.entries.len()) + gapCost*int64(p.breaks.len())
 	}
 	for _, b := range w.hub.buffers {
 		messages += int64(b.entries.len())
-		bytes += bufferCost
+		bytes += channelCost(b.name) + gapCost*int64(b.breaks.len())
 		for i := range b.entries.len() {
 			bytes += b.entries.at(i).cost
 		}

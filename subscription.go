@@ -75,7 +75,7 @@ func (s *subscription) lean(p *pattern) {
 func (h *hub) joinChannelLocked(channel string) (*subscription, error) {
 	b := h.buffers[channel]
 	if b == nil {
-		if !h.makeRoomLocked() {
+		if !h.makeRoomLocked(channel) {
 			return nil, errTooManyChannels
 		}
 		b = h.addBufferLocked(channel)
@@ -170,7 +170,7 @@ func (h *hub) addBufferLocked(channel string) *buffer {
 	}
 	b.inherit()
 	h.buffers[channel] = b
-	h.usage.bytes.Add(bufferCost)
+	h.countChannelLocked(b, 1)
 	return b
 }
 
@@ -301,6 +301,12 @@ func (h *hub) forgetPatternLocked(p *pattern, reason gapReason) {
 	p.discard()
 }
 
+// countChannelLocked counts b's being there, or with -1 its being gone.
+func (h *hub) countChannelLocked(b *buffer, sign int64) {
+	h.channelBytes += sign * channelCost(b.name)
+	h.usage.bytes.Add(sign * channelCost(b.name))
+}
+
 // discardLocked takes a buffer out of the hub.
 func (h *hub) discardLocked(b *buffer, reason gapReason) {
 	if b.warm != nil {
@@ -308,6 +314,7 @@ func (h *hub) discardLocked(b *buffer, reason gapReason) {
 		b.warm = nil
 	}
 	delete(h.buffers, b.name)
+	h.countChannelLocked(b, -1)
 	b.discard(reason)
 	h.aging.remove(b)
 }
