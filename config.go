@@ -69,10 +69,10 @@ type Buffer struct {
 	ChannelSize int64 `json:"channel_size,omitempty"`
 
 	// At most this many bytes over all channels of the hub, 65536 to 1 TiB;
-	// counted as for channel_size, and a channel with its name and some 600
-	// bytes. Over it go channels that linger, longest first, then such as only keep holds,
-	// quietest first, then the oldest messages. Default: 268435456 (256 MiB)
-	// or a quarter of GOMEMLIMIT, if that is less
+	// counted as for channel_size, and some 600 bytes a channel and its name.
+	// Over it go channels that linger, longest first, then such as only keep
+	// holds, quietest first, then the oldest messages. Default: 268435456 (256
+	// MiB) or a quarter of GOMEMLIMIT, if that is less
 	TotalSize int64 `json:"total_size,omitempty"`
 
 	// A message with more bytes than this is not delivered but gapped, 1 byte
