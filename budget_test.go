@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
 
 // budgetHub is a hub with room for all that a test puts into it, without Redis.
@@ -66,39 +70,47 @@ func heapHeld() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// heapShape is a way to fill a hub with messages.
+// heapShape is a way to fill a hub.
 type heapShape struct {
 	name     string
-	keep     []string
-	channels int // of a payload of 20 KB, a tenth of them
-	messages int // a channel; of 20 KB, a fiftieth of them if there are many
-	visited  bool
-	format   *format // in which their bodies are cached
-	outage   bool
+	keep     []string // patterns that deliver, instead of the channels' own subscriptions
+	names    string   // what the channels' names begin with
+	channels int      // with payloads of 20 KB a tenth of them, if there are many
+	messages int      // a channel; with payloads of 20 KB a twentieth of them, if there are many
+	visited  bool     // the channels' subscriptions linger
+	outages  bool     // one after each message
+	format   *format  // in which bodies are cached
 }
 
+const (
+	heapChannels = 5000
+	heapMessages = 1 << 10 // fill a ring
+)
+
 var heapShapes = []heapShape{
-	{name: "many messages", channels: 10, messages: 1 << 12, visited: true},
-	{name: "many messages, with the most slack in their ring", channels: 10, messages: 1<<12 + 1, visited: true},
-	{name: "many channels", channels: 20_000, messages: 1, visited: true},
-	{name: "a pattern's channels", keep: []string{"job:*"}, channels: 20_000, messages: 1},
-	{name: "a pattern's messages", keep: []string{"job:*"}, channels: 10, messages: 1<<12 + 1},
-	{name: "two patterns over subscribed channels", keep: []string{"job:*", "*"}, channels: 20_000, messages: 1, visited: true},
-	{name: "cached events", channels: 10, messages: 1 << 12, visited: true, format: &format{event: eventNone}},
-	{name: "cached events of many channels", channels: 20_000, messages: 1, visited: true, format: &format{event: eventNone}},
-	{name: "idle channels", channels: 20_000, visited: true},
-	{name: "idle channels after an outage", channels: 20_000, visited: true, outage: true},
-	{name: "many channels after an outage", channels: 20_000, visited: true, outage: true, messages: 1},
+	{name: "many messages", channels: 10, messages: heapMessages, visited: true},
+	{name: "many messages in a ring that has just grown", channels: 10, messages: heapMessages + 1, visited: true},
+	{name: "many messages with an outage after each", channels: 10, messages: heapMessages, visited: true, outages: true},
+	{name: "many messages of a pattern", keep: []string{"job:*"}, channels: 10, messages: heapMessages + 1},
+	{name: "cached events", channels: 10, messages: heapMessages, visited: true, format: &format{event: eventNone}},
+	{name: "many channels", channels: heapChannels, messages: 1, visited: true},
+	{name: "many channels of a pattern", keep: []string{"job:*"}, channels: heapChannels, messages: 1},
+	{name: "many channels with long names", keep: []string{"*"}, names: strings.Repeat("x", 1000), channels: heapChannels, messages: 1},
+	{name: "many channels and two patterns", keep: []string{"job:*", "*"}, channels: heapChannels, messages: 1, visited: true},
+	{name: "many channels after an outage", channels: heapChannels, messages: 1, visited: true, outages: true},
+	{name: "cached events of many channels", channels: heapChannels, messages: 1, visited: true, format: &format{event: eventNone}},
+	{name: "idle channels", channels: heapChannels, visited: true},
 }
 
 func (s *heapShape) fill(t *testing.T, h *hub, size int) {
 	channels, messages := s.channels, s.messages
-	if size >= 20_000 && messages > 1 {
-		messages = messages / 50
-	} else if size >= 20_000 {
-		channels /= 10
+	if size >= 20_000 && messages > 0 {
+		channels, messages = min(channels, heapChannels/10), min(messages, heapMessages/20)
 	}
 	names := budgetNames(channels)
+	for i := range names {
+		names[i] = asReceived(s.names + names[i])
+	}
 	if s.visited {
 		budgetVisit(t, h, names...)
 	}
@@ -109,20 +121,20 @@ func (s *heapShape) fill(t *testing.T, h *hub, size int) {
 				h.receive("", name, asReceived(payload))
 			}
 			for _, p := range s.keep {
-				h.receive(p, asReceived(name), asReceived(payload))
+				h.receive(p, name, asReceived(payload))
 			}
 		}
+		if s.outages {
+			h.lost()
+			budgetSettle(h)
+		}
 	}
-	if s.outage {
-		h.lost()
-		budgetSettle(h)
+	if s.format == nil {
+		return
 	}
-	for _, name := range names {
-		b := h.buffers[name]
+	for _, b := range h.buffers {
 		for i := range b.entries.len() {
-			if s.format != nil {
-				b.body(b.entries.at(i), s.format, h.settings.Load().limits)
-			}
+			b.body(b.entries.at(i), s.format, h.settings.Load().limits)
 		}
 	}
 }
@@ -133,20 +145,66 @@ const heapError = 1.5
 func TestCountedBytesAreRealHeap(t *testing.T) {
 	for _, shape := range heapShapes {
 		for _, size := range []int{20, 200, 20_000} {
-			t.Run(fmt.Sprintf("%s of %d bytes", shape.name, size), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, %d bytes", shape.name, size), func(t *testing.T) {
 				before := heapHeld()
 				h := budgetHub(shape.keep...)
 				shape.fill(t, h, size)
-				real, counted := heapHeld()-before, h.usage.bytes.Load()
-				channels, messages := len(h.buffers), h.usage.messages.Load()
-				ratio := float64(real) / float64(counted)
-				t.Logf("%d channels, %d messages: heap %d, counted %d, ratio %.2f; %.0f a channel, %.0f a message", channels, messages, real, counted, ratio,
-					float64(real)/float64(channels), float64(real)/float64(max(1,messages)))
-				if ratio > heapError || ratio < 1/heapError {
-					t.Errorf("%d bytes are counted for %d bytes of heap, ratio %.2f", counted, real, ratio)
-				}
-				runtime.KeepAlive(h)
+				judgeHeap(t, h, before)
 			})
 		}
+	}
+}
+
+// judgeHeap compares what the hub counts with what the heap has more than before.
+func judgeHeap(t *testing.T, h *hub, before int64) {
+	t.Helper()
+	real, counted := heapHeld()-before, h.usage.bytes.Load()
+	h.mu.Lock()
+	channels, messages := len(h.buffers), h.usage.messages.Load()
+	h.mu.Unlock()
+	ratio := float64(real) / float64(counted)
+	t.Logf("%d channels, %d messages: %.0f bytes of heap a channel, ratio %.2f", channels, messages, float64(real)/float64(channels), ratio)
+	if ratio > heapError || ratio < 1/heapError {
+		t.Errorf("%d bytes are counted for %d bytes of heap, ratio %.2f", counted, real, ratio)
+	}
+}
+
+// What go-redis reads for a message and is not kept of it must not stay in memory with it.
+func TestCountedBytesAreRealHeapOfWhatRedisSends(t *testing.T) {
+	const messages = 5000
+	server := redistest.Start(t)
+	for _, size := range []int{20, 200, 20_000} {
+		t.Run(fmt.Sprintf("%d bytes", size), func(t *testing.T) {
+			config := Hub{Redis: server.URL(), Keep: []string{"job:*"}, Buffer: &Buffer{ChannelSize: 1 << 30, TotalSize: 2 << 30}}
+			s, err := config.resolve()
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := server.Client()
+			h := newHub("budget", s, zap.NewNop())
+			defer func() { _ = h.Destruct() }()
+			h.register("test", s, zap.NewNop())
+			h.start()
+			for server.Do("PUBSUB", "NUMPAT").(int64) == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			before := heapHeld()
+			n := messages * 20 / max(20, size/50)
+			pipe := client.Pipeline()
+			for i := range n {
+				pipe.Publish(t.Context(), fmt.Sprintf("job:%d", i%100), fmt.Sprintf("%0*d", size, i))
+				if pipe.Len() == 100 || i == n-1 {
+					if _, err := pipe.Exec(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for end := time.Now().Add(gatewayWait); h.usage.messages.Load() < int64(n); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%d of %d messages came", h.usage.messages.Load(), n)
+				}
+			}
+			judgeHeap(t, h, before)
+		})
 	}
 }

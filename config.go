@@ -64,8 +64,9 @@ type Buffer struct {
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 
 	// At most this many bytes a channel, 4096 to 1 TiB; payloads, cached event
-	// bodies and some 110 bytes a message count. A message that is larger by
-	// itself is not delivered but gapped. Default: 4194304 (4 MiB)
+	// bodies and some 110 bytes a message count. More than half of total_size
+	// has no effect. A message that is larger by itself is not delivered but
+	// gapped. Default: 4194304 (4 MiB)
 	ChannelSize int64 `json:"channel_size,omitempty"`
 
 	// At most this many bytes over all channels of the hub, 65536 to 1 TiB;
@@ -143,6 +144,8 @@ func (c *Hub) tuning() (*settings, error) {
 		checkPatterns("keep", c.Keep),
 	)
 	s.limits.messages, s.limits.maxAge, s.budget.channels = int(messages), maxAge.Milliseconds(), int(channels)
+	// For a larger message all others would have to go, and it might go, too.
+	s.limits.bytes = min(s.limits.bytes, s.budget.bytes/2)
 	s.keep = c.Keep
 	return s, err
 }
