@@ -90,7 +90,7 @@ const (
 var heapShapes = []heapShape{
 	{name: "many messages", channels: 10, messages: heapMessages, visited: true},
 	{name: "many messages in a ring that has just grown", channels: 10, messages: heapMessages + 1, visited: true},
-	{name: "many messages with an outage after each", channels: 10, messages: heapMessages, visited: true, outages: true},
+	{name: "many messages with an outage after each", channels: 10, messages: heapMessages + 1, visited: true, outages: true},
 	{name: "many messages of a pattern", keep: []string{"job:*"}, channels: 10, messages: heapMessages + 1},
 	{name: "cached events", channels: 10, messages: heapMessages, visited: true, format: &format{event: eventNone}},
 	{name: "many channels", channels: heapChannels, messages: 1, visited: true},

@@ -196,7 +196,7 @@ func TestMetricsOfTwoHandlersAndTwoHubs(t *testing.T) {
 		`buffer_messages{hub="default"}`:      5,
 		`buffer_messages{hub="other"}`:        2,
 	})
-	least := 5*messageCost + int64(4*len("12345"))
+	least := 5*messageCost + int64(4*len("12345")) + 2*channelCost("job1")
 	if size := now[`buffer_bytes{hub="default"}`]; size < float64(least) || size > float64(least+5*(frameCost+64)) {
 		t.Errorf("buffer_bytes is %v, want %d and some bytes of frames", size, least)
 	}
