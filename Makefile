@@ -12,8 +12,12 @@ each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 # go test's flags for one run: make test TESTFLAGS='-run TestX -count 1'
 TESTFLAGS ?=
 
+# How many random histories "make fuzz" plays, and how long it fuzzes each target.
+HISTORIES ?= 20000
+FUZZTIME ?= 20s
+
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint bench fmt tidy-check examples
+.PHONY: help run test fuzz build lint bench fmt tidy-check examples
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +28,10 @@ run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
 test: ## Run all tests with the race detector against a real redis-server (installed if missing, as is a C compiler)
 	@scripts/install-test-tools.sh
 	$(call each,go test -race -timeout 20m $(TESTFLAGS) ./...)
+
+fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 20s)
+	@scripts/install-test-tools.sh
+	@scripts/fuzz.sh $(HISTORIES) $(FUZZTIME) $(TESTFLAGS)
 
 build: ## Build ./caddy with all standard modules and this one, through xcaddy if it is on PATH
 	@go run ./internal/tools/build -output ./caddy

@@ -51,19 +51,22 @@ func (a *aging) expire(cutoff int64) (empty []*buffer) {
 }
 
 // evictOldest gives up the oldest message of all. It reports false if there is
-// none.
-func (a *aging) evictOldest() bool {
+// none, and returns the buffer if it has none left.
+func (a *aging) evictOldest() (emptied *buffer, ok bool) {
 	for {
 		e, ok := a.due(1<<63 - 1)
 		if !ok {
-			return false
+			return nil, false
 		}
 		dropped, oldest, again := e.buf.dropOldest(e.received)
 		if again {
 			a.add(e.buf, oldest)
 		}
-		if dropped {
-			return true
+		switch {
+		case dropped && again:
+			return nil, true
+		case dropped:
+			return e.buf, true
 		}
 	}
 }

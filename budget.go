@@ -23,10 +23,18 @@ func channelCost(name string) int64 { return bufferCost + int64(len(name)) }
 // are.
 func (h *hub) enforce() {
 	for h.usage.bytes.Load() > h.settings.Load().budget.bytes {
-		if !h.dropWhole() && !h.aging.evictOldest() {
+		if !h.dropWhole() && !h.evictOldest() {
 			return // what is left are channels with streams, which room bounds
 		}
 	}
+}
+
+func (h *hub) evictOldest() bool {
+	emptied, ok := h.aging.evictOldest()
+	if emptied != nil {
+		h.dropEmpty([]*buffer{emptied})
+	}
+	return ok
 }
 
 func (h *hub) dropWhole() bool {
@@ -63,6 +71,9 @@ func (h *hub) dropLingeringLocked() bool {
 		sub.wanted = false
 		h.changedLocked(sub)
 		h.forgetLocked(sub, gapEvicted)
+		if b := sub.buf; b != nil && b.warm != nil && !watchedLocked(b) {
+			h.discardLocked(b, gapEvicted) // a kept pattern would hold it on
+		}
 		return true
 	}
 	return false
@@ -77,6 +88,11 @@ func (h *hub) dropQuietestLocked() bool {
 	return true
 }
 
+// watchedLocked reports whether a stream of a pattern reads b.
+func watchedLocked(b *buffer) bool {
+	return slices.ContainsFunc(b.patterns, func(p *pattern) bool { return p.sub.streams > 0 })
+}
+
 // maxLook bounds the search for a channel that no stream of a pattern reads.
 // If that many have one, the oldest messages go instead.
 const maxLook = 16
@@ -87,7 +103,7 @@ func (h *hub) dropUnwatchedLocked() bool {
 		if e == nil {
 			return false
 		}
-		if b := e.Value.(*buffer); !slices.ContainsFunc(b.patterns, func(p *pattern) bool { return p.sub.streams > 0 }) {
+		if b := e.Value.(*buffer); !watchedLocked(b) {
 			h.discardLocked(b, gapEvicted)
 			return true
 		}
@@ -108,12 +124,13 @@ func (h *hub) expire(maxAge int64) {
 	}
 }
 
+// dropEmpty takes out the buffers that only patterns hold, if they are empty.
+// Who begins where nothing but old age has ended one misses nothing: what is
+// over max_age was not promised, and his channel may never have had it.
 func (h *hub) dropEmpty(some []*buffer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, b := range some {
-		// Such a floor is no loss to one who begins there: what is over
-		// max_age was not promised, and the channel may never have had it.
 		if b.warm != nil && b.isEmpty() {
 			h.discardLocked(b, gapNotBuffered)
 		}

@@ -283,6 +283,9 @@ func (b *buffer) discard(reason gapReason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	seq, at := b.newest()
+	if b.floor.reason == gapEvicted {
+		reason = gapEvicted
+	}
 	if b.count > 0 || b.breaks.len() > 0 {
 		for _, p := range b.patterns {
 			p.forget(floor{seq, reason, at}, b.entries.len() > 0)

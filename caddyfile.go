@@ -21,7 +21,7 @@ func init() {
 // parseGlobal reads the global option, once for each hub:
 //
 //	redis_sse [<name>] {
-//	    redis         <url>
+//	    redis          <url>
 //	    buffer {
 //	        messages     <count>
 //	        max_age      <duration>
@@ -30,12 +30,13 @@ func init() {
 //	        max_message  <size>
 //	        max_channels <count>
 //	    }
-//	    keep          <pattern>...
-//	    linger        <duration>
-//	    ping_interval <duration>
-//	    dead_after    <duration>
-//	    reconnect_min <duration>
-//	    reconnect_max <duration>
+//	    keep           <pattern>...
+//	    linger         <duration>
+//	    ping_interval  <duration>
+//	    dead_after     <duration>
+//	    probe_interval <duration>
+//	    reconnect_min  <duration>
+//	    reconnect_max  <duration>
 //	}
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := &App{Hubs: map[string]*Hub{}}
@@ -92,6 +93,8 @@ func (c *Hub) parseOption(d *caddyfile.Dispenser) error {
 		return parsePositive(d, &c.PingInterval)
 	case "dead_after":
 		return parsePositive(d, &c.DeadAfter)
+	case "probe_interval":
+		return parsePositive(d, &c.ProbeInterval)
 	case "reconnect_min":
 		return parsePositive(d, &c.ReconnectMin)
 	case "reconnect_max":

@@ -116,18 +116,24 @@ func TestAdaptErrorsNameLineKeyAndValue(t *testing.T) {
 			"gap_event " + strings.Repeat("g", 65), "cursor_event " + strings.Repeat("c", 65),
 			"gap_event cursor", "cursor_event gap",
 			"channel __redis_sse:probe",
+			"pattern", `pattern ""`, "pattern __redis_sse:*", "pattern job:{http.auth.user.id}:*",
 		}},
 		{"hub", inHub, []string{
 			"linger soon", "linger -1s",
 			"ping_interval soon", "ping_interval 0", "ping_interval -1s",
 			"dead_after soon", "dead_after 0",
+			"probe_interval soon", "probe_interval 0", "probe_interval -1s",
 			"reconnect_min soon", "reconnect_min 0", "reconnect_max soon", "reconnect_max 0",
 			"redis 127.0.0.1", "redis http://127.0.0.1",
+			"keep", `keep ""`, "keep __redis_sse:*", "keep job:{env.APP}:*", "keep {http.auth.user.id}",
 		}},
 		{"buffer", inBuffer, []string{
 			"messages many", "messages 0", "messages -1", "messages 1.5", "messages 10000001",
 			"max_age soon", "max_age 0", "max_age -1s",
 			"channel_size much", "channel_size 0", "channel_size -1", "channel_size 1XiB", "channel_size 99999999999999999999",
+			"total_size much", "total_size 0", "total_size -1", "total_size 1XiB", "total_size 99999999999999999999",
+			"max_message much", "max_message 0", "max_message -1", "max_message 1XiB", "max_message 99999999999999999999",
+			"max_channels many", "max_channels 0", "max_channels -1", "max_channels 1.5", "max_channels 10000001",
 		}},
 	} {
 		for _, line := range test.lines {
@@ -185,6 +191,8 @@ func TestAdaptValuesOutOfRange(t *testing.T) {
 		{"hub: ping_interval 11s", "ping_interval", "11s"},
 		{"hub: dead_after 1999ms", "dead_after", "1.999s"},
 		{"hub: dead_after 61s", "dead_after", "1m1s"},
+		{"hub: probe_interval 999ms", "probe_interval", "999ms"},
+		{"hub: probe_interval 61s", "probe_interval", "1m1s"},
 		{"hub: reconnect_min 9ms", "reconnect_min", "9ms"},
 		{"hub: reconnect_min 61s", "reconnect_min", "1m1s"},
 		{"hub: reconnect_max 999ms", "reconnect_max", "999ms"},
@@ -193,6 +201,10 @@ func TestAdaptValuesOutOfRange(t *testing.T) {
 		{"hub: buffer {\nmax_age 8761h\n}", "max_age", "8761h0m0s"},
 		{"hub: buffer {\nchannel_size 4095\n}", "channel_size", "4095"},
 		{"hub: buffer {\nchannel_size 1025GiB\n}", "channel_size", "1100585369600"},
+		{"hub: buffer {\ntotal_size 65535\n}", "total_size", "65535"},
+		{"hub: buffer {\ntotal_size 1025GiB\n}", "total_size", "1100585369600"},
+		{"hub: buffer {\nmax_message 536870913\n}", "max_message", "536870913"},
+		{"hub: buffer {\nmax_channels 10000001\n}", "max_channels", "10000001"},
 	} {
 		t.Run(strings.ReplaceAll(test.input, "\n", " "), func(t *testing.T) {
 			input := ":8080 {\n\tredis_sse news {\n" + test.input + "\n}\n}\n"
@@ -219,8 +231,11 @@ func TestAdaptValuesAtTheLimits(t *testing.T) {
 		"stall_timeout 100ms", "stall_timeout 10m", "max_stream_age 1s", "max_stream_age 365d", "drain 0", "drain 0 0", "drain 1h 1h", "from last 10000000",
 		"channel /slash @at *star", "channel {http.request.uri.path.1}", "event field a b", "gap_event " + strings.Repeat("g", 64),
 		"hub: linger 0", "hub: linger 1d", "hub: ping_interval 100ms", "hub: ping_interval 4s", "hub: dead_after 2s", "hub: dead_after 1m",
+		"hub: probe_interval 1s", "hub: probe_interval 1m",
 		"hub: reconnect_min 10ms", "hub: reconnect_min 1m", "hub: reconnect_max 1s", "hub: reconnect_max 10m",
 		"hub: buffer {\nmessages 1\nmax_age 1s\nchannel_size 4KiB\n}", "hub: buffer {\nmessages 10000000\nmax_age 365d\nchannel_size 1TiB\n}",
+		"hub: buffer {\ntotal_size 64KiB\nmax_message 1\nmax_channels 1\n}", "hub: buffer {\ntotal_size 1TiB\nmax_message 512MiB\nmax_channels 10000000\n}",
+		"pattern *", "pattern " + strings.Repeat("p", maxChannel), "pattern {a} [{]a.b} []", "hub: keep *", "hub: keep " + strings.Repeat("p", maxChannel),
 		"hub: buffer", "hub: redis unix:///run/redis.sock", "hub: redis rediss://user:secret@redis.example:6380/3",
 	} {
 		t.Run(strings.ReplaceAll(option, "\n", " "), func(t *testing.T) {
@@ -292,6 +307,10 @@ func TestWhatDoesNotProvisionDoesNotAdapt(t *testing.T) {
 		"channel over 1 KiB":          "channel " + strings.Repeat("c", maxChannel+1),
 		"empty channel":               `channel ""`,
 		"reserved channel":            "channel __redis_sse:probe:1",
+		"pattern over 1 KiB":          "pattern " + strings.Repeat("p", maxChannel+1),
+		"empty pattern":               `pattern ""`,
+		"reserved pattern":            "pattern __redis_sse:*",
+		"placeholder in a pattern":    "pattern job:{http.auth.user.id}:*",
 		"hub and redis":               "hub default\nredis " + adaptDead,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -333,6 +352,16 @@ func TestJSONErrors(t *testing.T) {
 		{"empty channel list", handler(`,"channels":[]`), app(""), []string{"no channel"}},
 		{"empty channel", handler(`,"channels":["news",""]`), app(""), []string{"channel is empty"}},
 		{"reserved channel", handler(`,"channels":["__redis_sse:x"]`), app(""), []string{"__redis_sse:x", "reserved"}},
+		{"only a pattern", handler(`,"patterns":["job:*"]`), app(""), nil},
+		{"empty pattern list", handler(`,"patterns":[]`), app(""), []string{"no channel", "pattern"}},
+		{"empty pattern", handler(news + `,"patterns":[""]`), app(""), []string{"pattern is empty"}},
+		{"reserved pattern", handler(news + `,"patterns":["__redis_sse:*"]`), app(""), []string{"pattern", "__redis_sse:*", "reserved"}},
+		{"placeholder in a pattern", handler(news + `,"patterns":["job:{http.auth.user.id}"]`), app(""), []string{"pattern", "job:{http.auth.user.id}", "constants"}},
+		{"pattern over 1 KiB", handler(`,"patterns":["` + strings.Repeat("p", maxChannel+1) + `"]`), app(""), []string{"pattern", "1025 bytes"}},
+		{"keep", good, app(`,"keep":["job:*"]`), nil},
+		{"empty keep", good, app(`,"keep":[""]`), []string{`hub "json errors"`, "keep is empty"}},
+		{"reserved keep", good, app(`,"keep":["__redis_sse:*"]`), []string{`hub "json errors"`, "keep", "__redis_sse:*", "reserved"}},
+		{"placeholder in keep", good, app(`,"keep":["{env.APP}:*"]`), []string{`hub "json errors"`, "keep", "{env.APP}:*", "constants"}},
 		{"unknown field of the handler", handler(news + `,"chanels":["x"]`), app(""), []string{"unknown field", "chanels"}},
 		{"unknown field of a hub", good, app(`,"lingering":1`), []string{"unknown field", "lingering"}},
 		{"unknown field of the buffer", good, app(`,"buffer":{"size":1}`), []string{"unknown field", "size"}},
@@ -363,6 +392,10 @@ func TestJSONErrors(t *testing.T) {
 		{"negative messages", good, app(`,"buffer":{"messages":-1}`), []string{"messages is -1"}},
 		{"negative max_age", good, app(`,"buffer":{"max_age":"-1s"}`), []string{"max_age is -1s"}},
 		{"negative channel_size", good, app(`,"buffer":{"channel_size":-1}`), []string{"channel_size is -1"}},
+		{"negative total_size", good, app(`,"buffer":{"total_size":-1}`), []string{"total_size is -1"}},
+		{"small total_size", good, app(`,"buffer":{"total_size":65535}`), []string{"total_size is 65535"}},
+		{"negative max_message", good, app(`,"buffer":{"max_message":-1}`), []string{"max_message is -1"}},
+		{"negative max_channels", good, app(`,"buffer":{"max_channels":-1}`), []string{"max_channels is -1"}},
 		{"negative linger is none", good, app(`,"linger":-1`), nil},
 		{"null hub", `{"handler":"redis_sse"` + news + `}`, `{"hubs":{"default":null}}`, nil},
 		{"no app", `{"handler":"redis_sse"` + news + `}`, `{}`, nil},
@@ -392,7 +425,9 @@ func TestHubDefaults(t *testing.T) {
 	addr := got.redis.Addr
 	got.redis = nil
 	want := settings{
-		limits: limits{10000, 4 << 20, 1 << 20, 900_000}, budget: budget{256 << 20, 100_000}, linger: 5 * time.Minute, pingInterval: time.Second, deadAfter: 9 * time.Second,
+		limits: limits{10000, 4 << 20, 1 << 20, 900_000}, budget: budget{256 << 20, 100_000},
+		linger: 5 * time.Minute, pingInterval: time.Second, deadAfter: 9 * time.Second,
+		probeEvery:   10 * time.Second,
 		reconnectMin: time.Second, reconnectMax: 10 * time.Second,
 	}
 	if !reflect.DeepEqual(*got, want) || addr != "127.0.0.1:6379" {

@@ -18,7 +18,8 @@ type clock struct {
 
 // maxRoundTrip bounds the error of a measurement, which is at most half of it,
 // far under the slack that resuming by time allows. A slower answer is thrown
-// away: the next one is probe intervals off, clocks drift by microseconds in that time.
+// away: the next one is a probe_interval off, and clocks drift by some
+// microseconds a second.
 const maxRoundTrip = 500 * time.Millisecond
 
 // newClock starts from this machine's clock, not known to be Redis's.

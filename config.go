@@ -29,7 +29,7 @@ type Hub struct {
 	// Patterns to subscribe to at start and for good, as Redis's PSUBSCRIBE
 	// takes them. What is published on their channels is buffered with no
 	// client there, so that a first client gets what came before it.
-	// Placeholders are not replaced. Default: none
+	// They are constants: a placeholder in one is an error. Default: none
 	Keep []string `json:"keep,omitempty"`
 
 	// How long a subscription and its buffer outlive the last client.
@@ -43,6 +43,15 @@ type Hub struct {
 	// up: at least twice ping_interval, at most 1m. Default: 9s, or twice
 	// ping_interval if that is more
 	DeadAfter caddy.Duration `json:"dead_after,omitempty"`
+
+	// How often the hub publishes a message to itself, asks Redis for its role
+	// and for its time: 1s to 1m. A Redis that answers pings but delivers
+	// nothing is given up 10 s after it took such a message, so at most
+	// some 12 s more than this after it began: the default keeps that under
+	// 30 s. It needs the commands publish, role and time and the channels
+	// __redis_sse:probe:*; what Redis refuses of them is done without, with a
+	// warning. Default: 10s
+	ProbeInterval caddy.Duration `json:"probe_interval,omitempty"`
 
 	// The first wait before connecting again is at most this, later ones 2,
 	// 5 and 10 times that: 10ms to 1m. Default: 1s
@@ -105,6 +114,10 @@ const (
 	defaultReconnectMax = 10 * time.Second // back within 30 s of Redis, dial and handshake included
 )
 
+// defaultProbeInterval has deaf connections noticed within 30 s: probeTimeout
+// and two command timeouts come on top.
+const defaultProbeInterval = 10 * time.Second
+
 // resolve checks the configuration and fills in what is not set.
 func (c *Hub) resolve() (*settings, error) {
 	s, err := c.tuning()
@@ -133,6 +146,7 @@ func (c *Hub) tuning() (*settings, error) {
 	err := errors.Join(
 		inRange("ping_interval", c.PingInterval, defaultPingInterval, 100*time.Millisecond, 10*time.Second, &s.pingInterval),
 		inRange("dead_after", c.DeadAfter, max(defaultDeadAfter, 2*ping), 2*ping, time.Minute, &s.deadAfter),
+		inRange("probe_interval", c.ProbeInterval, defaultProbeInterval, time.Second, time.Minute, &s.probeEvery),
 		inRange("reconnect_min", c.ReconnectMin, defaultReconnectMin, 10*time.Millisecond, time.Minute, &s.reconnectMin),
 		inRange("reconnect_max", c.ReconnectMax, max(defaultReconnectMax, least), least, 10*time.Minute, &s.reconnectMax),
 		inRange("max_age", buffer.MaxAge, defaultMaxAge, time.Second, 365*24*time.Hour, &maxAge),
@@ -161,8 +175,8 @@ var placeholderWithDot = regexp.MustCompile(`\{[a-zA-Z_]+\.[^}]*\}`)
 // characters, as in the hash tags of Redis Cluster.
 func checkPatterns(key string, patterns []string) error {
 	for _, p := range patterns {
-		if err := checkChannel(p); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+		if err := checkName(key, p); err != nil {
+			return err
 		}
 		if found := placeholderWithDot.FindString(p); found != "" {
 			return fmt.Errorf("%s %q: patterns are constants, the placeholder %q is not replaced in them", key, p, found)

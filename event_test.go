@@ -81,24 +81,6 @@ func TestParseCursorIsStrict(t *testing.T) {
 	}
 }
 
-func FuzzParseCursor(f *testing.F) {
-	for _, seed := range evtCursors {
-		f.Add(seed.text)
-	}
-	for _, seed := range []string{"", "1-2-3", "01-2-3-4", "1-2-A-4", "-1-2-3-4"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		c, ok := parseCursor(text)
-		if ok && c.String() != text {
-			t.Errorf("parseCursor(%q) accepts a text that String writes %q", text, c)
-		}
-		if !ok && c != (cursor{}) {
-			t.Errorf("parseCursor(%q) refuses, and returns %+v", text, c)
-		}
-	})
-}
-
 var evtPlain = format{event: eventNone, gap: defaultGapEvent, cursor: defaultCursorEvent}
 
 // evtOne returns what a browser would read, which must be one event.
@@ -233,51 +215,6 @@ func TestEncodeBodyEventName(t *testing.T) {
 			}
 		})
 	}
-}
-
-// evtNormal is a payload as the page must see it.
-func evtNormal(payload string) string {
-	var text strings.Builder
-	for _, r := range payload {
-		text.WriteRune(r) // U+FFFD for a byte that is not UTF-8
-	}
-	return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text.String())
-}
-
-func FuzzEncodeBody(f *testing.F) {
-	for _, seed := range []string{"", "a\r\nb", "\n", " x", "data: x\n\nevent: gap", "\xff\r\xe2\x82\n", `{"type":"gap"}`, `{"type":"a\nb"}`, "a\x00b"} {
-		f.Add(seed, "job:1", byte(0))
-		f.Add(seed, "gap", byte(1))
-		f.Add(seed, "a\nb", byte(2))
-	}
-	f.Fuzz(func(t *testing.T, payload, channel string, by byte) {
-		name := evtPlain
-		name.event = []string{eventNone, eventChannel, eventField}[by%3]
-		if name.event == eventField {
-			name.field = "type"
-		}
-		id := cursor{ms: 1, seq: 2, epoch: 3, anchor: 4}
-		body, _, _ := name.encodeBody(&message{home: named(channel), payload: payload})
-		// A frame must not depend on what is around it.
-		wire := name.appendCursor(nil, cursor{})
-		wire = append(appendIDLine(wire, id), body...)
-		wire = name.appendCursor(wire, id)
-		events := ssetest.NewParser().Push(wire)
-		if len(events) != 3 || events[0].Type != "cursor" || events[2].Type != "cursor" {
-			t.Fatalf("%q between two cursors makes %q", payload, events)
-		}
-		got := events[1]
-		if want := evtNormal(payload); got.Data != want {
-			t.Errorf("data = %q, want %q", got.Data, want)
-		}
-		if got.ID != id.String() {
-			t.Errorf("id = %q, want %q", got.ID, id)
-		}
-		switch got.Type {
-		case "gap", "cursor", "open", "error":
-			t.Errorf("a message passes for %q", got.Type)
-		}
-	})
 }
 
 func TestControlEvents(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
-	"go.uber.org/zap"
 )
 
 // generation is one connection's life, from dialing to its end.
@@ -25,10 +24,12 @@ type generation struct {
 	born      int64 // monotonic milliseconds
 	live      bool  // Redis has answered; reader goroutine only, as the next
 	liveSince time.Time
+	probing   probing
 
 	mu       sync.Mutex
 	expected ring[*command] // written, not completely answered, oldest first
 	waiting  int            // (un)subscribe replies under way
+	replied  int64          // when the newest reply came, monotonic milliseconds
 }
 
 // command is one command on the wire. Redis answers in order: one reply a
@@ -48,11 +49,13 @@ const (
 	unsubscribeCommand
 	psubscribeCommand // the two of patterns follow in the same order
 	punsubscribeCommand
+	probeCommand // SUBSCRIBE of the probe channel
 )
 
-// String returns the kind as Redis names it in its replies.
+// String returns the kind as Redis names it in its replies; a probeCommand's is
+// "subscribe" there, see listening.
 func (k commandKind) String() string {
-	return [...]string{"", "ping", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"}[k]
+	return [...]string{"", "ping", "subscribe", "unsubscribe", "psubscribe", "punsubscribe", "probe"}[k]
 }
 
 // newGeneration returns a generation and the context that ends with it.
@@ -90,6 +93,7 @@ func (g *generation) head() *command {
 func (g *generation) advance(c *command) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.replied = g.hub.clock.monotonic()
 	c.answered++
 	if c.answered >= len(c.subs) {
 		g.expected.pop()
@@ -157,11 +161,8 @@ func (g *generation) options(over context.Context) *redis.Options {
 		return w, nil
 	}
 	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
-		err := g.hub.clock.measure(ctx, func(ctx context.Context) (time.Time, error) { return cn.Time(ctx).Result() })
-		if err != nil {
-			// Not fatal: a user without TIME still gets events, but other
-			// nodes cannot go on from its ids by time.
-			g.hub.log().Debug("measuring redis's clock failed", zap.String("hub", g.hub.name), zap.Error(err))
+		if err := g.greet(ctx, cn); err != nil {
+			return err
 		}
 		return ctx.Err()
 	}

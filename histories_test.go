@@ -22,6 +22,7 @@ type viewer struct {
 	covers             []string // channels, all it streams
 	stream             *stream  // nil while it is away
 	wake               *waiter
+	from               startMode
 	last               cursor
 	owed               map[string]int  // index in the channel's log from which it must get everything
 	next               map[string]int  // index of the next message it expects, -1: any up to owed
@@ -30,9 +31,9 @@ type viewer struct {
 	causes             map[string]int // of the world, when it first opened
 }
 
-func (w *world) view(channels, patterns []string) *viewer {
+func (w *world) view(channels, patterns []string, from startMode) *viewer {
 	v := &viewer{
-		w: w, channels: channels, patterns: patterns, owed: map[string]int{}, next: map[string]int{},
+		w: w, channels: channels, patterns: patterns, from: from, owed: map[string]int{}, next: map[string]int{},
 		gapped: map[string]bool{}, gaps: map[string]int{}, causes: map[string]int{},
 	}
 	for _, channel := range modelChannels {
@@ -48,6 +49,9 @@ func (w *world) view(channels, patterns []string) *viewer {
 		v.causes[channel] = w.causes[channel]
 		if !v.stream.live() {
 			v.causes[channel]-- // opened without waiting, or refused: a gap is due
+		}
+		if from != startLive {
+			v.causes[channel] = -1 // whatever was before may be a gap
 		}
 	}
 	return v
@@ -71,7 +75,7 @@ func (v *viewer) open(hurry bool) bool {
 	if !hurry && v.w.up {
 		v.w.settle()
 	}
-	at := start{resume: v.last != (cursor{}), cursor: v.last, readable: true}
+	at := start{mode: v.from, resume: v.last != (cursor{}), cursor: v.last, readable: true}
 	v.stream.begin(at, v.w.hub.clock.now())
 	v.last = v.stream.cursor // the first event
 	v.w.note("open %v %v at %d resume %v", v.channels, v.patterns, v.last.seq, at.resume)
@@ -351,7 +355,7 @@ func (c *chronicle) join() {
 			channels = append(channels, name)
 		}
 	}
-	if v := c.view(channels, patterns); v != nil {
+	if v := c.view(channels, patterns, startMode(c.r.Intn(4)/3)); v != nil {
 		c.viewers = append(c.viewers, v)
 	}
 }

@@ -48,6 +48,9 @@ type hub struct {
 	usage    usage         // of all buffers
 	metrics  *hubMetrics
 
+	publisher publisher
+	prober    prober
+
 	generation atomic.Pointer[generation] // the current one, for the watchdog
 	connected  atomic.Bool                // Redis has answered in it
 	stop       context.CancelFunc
@@ -76,7 +79,9 @@ func newHub(name string, s *settings, log *zap.Logger) *hub {
 	h := &hub{
 		name: name, clock: newClock(), kick: make(chan struct{}, 1), exiting: make(chan struct{}),
 		buffers: map[string]*buffer{}, patterns: map[string]*pattern{}, metrics: newHubMetrics(name),
+		prober: newProber(),
 	}
+	h.publisher.settings = &h.settings
 	// Seqs start at random so that an id says nothing about how long the hub
 	// has run, low enough that they never wrap.
 	h.first = rand.Uint64N(1 << 48)
@@ -101,7 +106,7 @@ func (h *hub) start() {
 	h.stop = stop
 	h.running.Go(func() { h.subscribe(ctx) })
 	h.running.Go(func() { h.tick(ctx) })
-	h.running.Go(func() { h.measure(ctx) })
+	h.running.Go(func() { h.probe(ctx) })
 }
 
 // Destruct ends the hub and waits for its goroutines. The usage pool calls it
@@ -114,6 +119,7 @@ func (h *hub) Destruct() error {
 		stop()
 		h.running.Wait()
 	}
+	h.publisher.end()
 	return nil
 }
 
@@ -171,6 +177,7 @@ func (h *hub) tick(ctx context.Context) {
 		s := h.settings.Load()
 		if g := h.generation.Load(); g != nil {
 			g.watch(s.deadAfter)
+			g.watchProbe()
 		}
 		h.expire(s.limits.maxAge)
 		h.retryRefused()

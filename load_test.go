@@ -81,7 +81,7 @@ func TestAStormOfStreamsLeavesNothingBehind(t *testing.T) {
 		defer h.mu.Unlock()
 		return len(h.buffers) == 0 && h.lingering.Len() == 0
 	})
-	g.wait("Redis to know", func() bool { return len(server.Do("PUBSUB", "CHANNELS").([]any)) == 0 })
+	g.wait("Redis to know", func() bool { return len(subscribedChannels(server)) == 0 })
 	g.wait("the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if n := loadConnections(server); n > connections {
 		t.Errorf("%d connections to Redis, %d before", n, connections)

@@ -27,6 +27,14 @@ var (
 	metricReconnections = newCounters("reconnections_total",
 		"Connections to Redis made after a live one was lost, by why it was lost.", "hub", "reason")
 
+	metricProbe = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "probe_seconds",
+		Help: "From the PUBLISH of a message to the hub itself to its arrival.",
+		// A Redis next door takes less than half a millisecond. Above 10 s the
+		// connection is given up, unless something else is ahead of it.
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"hub"})
+
 	metricStreams = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "streams", Help: "Open streams.",
 	}, []string{"hub", "route"})
@@ -52,7 +60,7 @@ func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
 // after the first change nothing.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		metricReceived, metricBadUTF8, metricUnnamed, metricReconnections, metricStreams, metricEnds,
+		metricReceived, metricBadUTF8, metricUnnamed, metricReconnections, metricProbe, metricStreams, metricEnds,
 		metricSent, metricReplayed, metricGaps, metricDelivery, hubCollector{},
 	} {
 		err := registry.Register(c)
@@ -68,12 +76,14 @@ func registerMetrics(registry prometheus.Registerer) error {
 type hubMetrics struct {
 	received, badUTF8, unnamed prometheus.Counter
 	reconnections              map[lossReason]prometheus.Counter
+	probe                      prometheus.Observer
 }
 
 func newHubMetrics(hub string) *hubMetrics {
 	m := &hubMetrics{
 		received: metricReceived.WithLabelValues(hub), badUTF8: metricBadUTF8.WithLabelValues(hub),
 		unnamed: metricUnnamed.WithLabelValues(hub), reconnections: map[lossReason]prometheus.Counter{},
+		probe: metricProbe.WithLabelValues(hub),
 	}
 	for _, reason := range lossReasons {
 		m.reconnections[reason] = metricReconnections.WithLabelValues(hub, string(reason))
@@ -145,14 +155,16 @@ var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAg
 type lossReason string
 
 const (
-	lossSilent   lossReason = "silent"   // no byte for dead_after
+	lossSilent   lossReason = "silent"   // no byte, or no answer, for dead_after
+	lossDeaf     lossReason = "deaf"     // a message of ours to ourselves was not delivered
+	lossRole     lossReason = "role"     // it has become a replica, or is cut off from its master
 	lossClosed   lossReason = "closed"   // Redis closed it
 	lossNetwork  lossReason = "network"  // any other error of the network
 	lossRefused  lossReason = "refused"  // an error reply
 	lossProtocol lossReason = "protocol" // a reply that was not expected
 )
 
-var lossReasons = []lossReason{lossSilent, lossClosed, lossNetwork, lossRefused, lossProtocol}
+var lossReasons = []lossReason{lossSilent, lossDeaf, lossRole, lossClosed, lossNetwork, lossRefused, lossProtocol}
 
 // lossReasonOf classifies what ended a generation.
 func lossReasonOf(err error) lossReason {
@@ -163,8 +175,12 @@ func lossReasonOf(err error) lossReason {
 		return lossNetwork
 	}
 	switch {
-	case errors.Is(err, errSilent):
+	case errors.Is(err, errSilent), errors.Is(err, errUnheard):
 		return lossSilent
+	case errors.Is(err, errDeaf):
+		return lossDeaf
+	case errors.Is(err, errDemoted), errors.Is(err, errCutOff):
+		return lossRole
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return lossClosed
 	}
@@ -173,11 +189,12 @@ func lossReasonOf(err error) lossReason {
 
 // hubCollector tells of the hubs as they are when it is asked. Two may have
 // one name while a reload moves it to another Redis: they add up, but for
-// redis_up, which is that of a hub a configuration holds.
+// redis_up and delivery_proved, which are those of a hub a configuration holds.
 type hubCollector struct{}
 
 var (
 	gaugeUp            = newHubDesc("redis_up", "Whether the hub is connected to Redis.")
+	gaugeProved        = newHubDesc("delivery_proved", "Whether the newest message of the hub to itself came back.")
 	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels and patterns that the hub holds, lingering and kept ones included.")
 	gaugeMessages      = newHubDesc("buffer_messages", "Messages in the hub's buffers.")
 	gaugeBytes         = newHubDesc("buffer_bytes", "Counted bytes in the hub's buffers: payloads, cached events, fixed costs.")
@@ -189,14 +206,14 @@ func newHubDesc(name, help string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (hubCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{gaugeUp, gaugeSubscriptions, gaugeMessages, gaugeBytes} {
+	for _, d := range []*prometheus.Desc{gaugeUp, gaugeProved, gaugeSubscriptions, gaugeMessages, gaugeBytes} {
 		to <- d
 	}
 }
 
 // hubSum is what all hubs of one name are together.
 type hubSum struct {
-	held, up                 bool
+	held, up, proved         bool
 	channels, messages, size float64
 }
 
@@ -212,28 +229,32 @@ func (hubCollector) Collect(to chan<- prometheus.Metric) {
 		return true
 	})
 	for name, s := range states {
-		up := 0.0
-		if s.up {
-			up = 1
-		}
 		for desc, value := range map[*prometheus.Desc]float64{
-			gaugeUp: up, gaugeSubscriptions: s.channels, gaugeMessages: s.messages, gaugeBytes: s.size,
+			gaugeUp: one(s.up), gaugeProved: one(s.proved), gaugeSubscriptions: s.channels, gaugeMessages: s.messages, gaugeBytes: s.size,
 		} {
 			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, name)
 		}
 	}
 }
 
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 func (s *hubSum) add(h *hub) {
 	h.mu.Lock()
 	held, channels := len(h.registered) > 0, h.countSubscriptionsLocked()
 	h.mu.Unlock()
-	up := h.connected.Load()
+	up, g := h.connected.Load(), h.generation.Load()
+	proved := g != nil && g.probing.isProved()
 	switch {
 	case held == s.held:
-		s.up = s.up || up
+		s.up, s.proved = s.up || up, s.proved || proved
 	case held:
-		s.held, s.up = true, up
+		s.held, s.up, s.proved = true, up, proved
 	}
 	s.channels += float64(channels)
 	s.messages += float64(h.usage.messages.Load())

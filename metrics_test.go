@@ -150,6 +150,10 @@ func TestMetricsOfTwoHandlersAndTwoHubs(t *testing.T) {
 	a := g.opened("/a/job1")
 	b := g.opened("/b")
 	g.wait("redis_up", func() bool { return g.scrape()[`redis_up{hub="other"}`] == 1 })
+	g.wait("the first probes", func() bool {
+		now := g.scrape()
+		return now[`delivery_proved{hub="other"}`] == 1 && now[`delivery_proved{hub="default"}`] == 1
+	})
 	for range 3 {
 		server.Publish("job1", "12345")
 	}
@@ -191,6 +195,8 @@ func TestMetricsOfTwoHandlersAndTwoHubs(t *testing.T) {
 		"streams{" + metricsA + "}":           3,
 		"streams{" + metricsB + "}":           1,
 		`redis_up{hub="default"}`:             1,
+		`delivery_proved{hub="default"}`:      1,
+		`delivery_proved{hub="other"}`:        1,
 		`active_subscriptions{hub="default"}`: 2,
 		`active_subscriptions{hub="other"}`:   1,
 		`buffer_messages{hub="default"}`:      5,
@@ -286,7 +292,9 @@ func TestReconnectionsAreCountedByWhatWasLost(t *testing.T) {
 
 func TestLossesAreClassified(t *testing.T) {
 	for want, errs := range map[lossReason][]error{
-		lossSilent:   {fmt.Errorf("%w for 9s", errSilent)},
+		lossSilent:   {fmt.Errorf("%w for 9s", errSilent), fmt.Errorf("%w for over 9s", errUnheard)},
+		lossDeaf:     {fmt.Errorf("%w: no", errDeaf)},
+		lossRole:     {fmt.Errorf("connecting to redis: %w m:1", errCutOff), fmt.Errorf("%w of m:1", errDemoted)},
 		lossClosed:   {io.EOF, fmt.Errorf("reading from redis: %w", io.ErrUnexpectedEOF)},
 		lossNetwork:  {fmt.Errorf("writing to redis: %w", &net.OpError{Err: syscall.ECONNRESET}), os.ErrDeadlineExceeded},
 		lossRefused:  {fmt.Errorf("subscribing: %w", refusedByACL("NOPERM no"))},

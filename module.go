@@ -163,13 +163,14 @@ type Handler struct {
 	// handlers that give the same one share a hub.
 	Redis string `json:"redis,omitempty"`
 
-	// The channels to stream; at least one, or a pattern. Placeholders are replaced for each
-	// request; one that is empty or unknown makes the request fail with 400.
-	// Glob characters are taken literally.
+	// The channels to stream; at least one, or a pattern. Placeholders are
+	// replaced for each request; one that is empty or unknown makes the
+	// request fail with 400. Glob characters are taken literally.
 	Channels []string `json:"channels,omitempty"`
 
 	// Redis patterns, as PSUBSCRIBE takes them: all channels that match are
-	// streamed. Placeholders are not replaced. Default: none
+	// streamed. They are constants: a placeholder in one is an error. Default:
+	// none
 	Patterns []string `json:"patterns,omitempty"`
 
 	// What a client without a cursor gets first: "live" (what is published

@@ -2,7 +2,6 @@ package redissse
 
 import (
 	"slices"
-	"strings"
 )
 
 // Redis sends a message once for each subscription that it matches: for the
@@ -32,7 +31,7 @@ func (a *arrival) isCopy(src *subscription, channel, payload string) bool {
 // receive takes what Redis delivered for a channel's subscription or, if
 // pattern is not empty, for that pattern's. Reader goroutine only.
 func (h *hub) receive(pattern, channel, payload string) {
-	if strings.HasPrefix(channel, reservedPrefix) {
+	if isOurs(channel) {
 		return
 	}
 	before := h.next
@@ -154,14 +153,15 @@ func unowned(channel string) *buffer {
 	return b
 }
 
-// leaveOutLocked raises the floors of p and of the patterns that cover the
-// channel over a message for which there is no room.
+// leaveOutLocked has p, and the patterns that cover the channel, tell of a
+// message for which there is no room.
 func (h *hub) leaveOutLocked(p *pattern, channel string) (told []*pattern) {
 	h.next++
-	f := floor{h.next, gapEvicted, h.receipt()}
+	g := gapEntry{seq: h.next, at: h.receipt(), reason: gapEvicted, after: mark{h.lowWater.Load(), h.next - 1}}
 	for name, q := range h.patterns {
 		if q == p || globMatch(name, channel) {
-			q.forget(f, true)
+			q.leaveOut(g)
+			q.forget(floor{g.seq, g.reason, g.at}, false)
 			told = append(told, q)
 		}
 	}

@@ -153,6 +153,35 @@ func TestEachOptionSetsTheFieldThatTheReferenceSays(t *testing.T) {
 	}
 }
 
+func TestListsThatAreGivenTwiceAdd(t *testing.T) {
+	for _, o := range referenceOptions(t) {
+		if len(o.args) == 0 || !strings.HasSuffix(o.args[len(o.args)-1], "...") {
+			continue
+		}
+		with, err := adaptOption(t, o.scope, o.name+" a b\n"+o.name+" c")
+		if err != nil {
+			t.Errorf("%s: %v", o, err)
+		} else if is := with.field(o.scope, o.json); !reflect.DeepEqual(is, []any{"a", "b", "c"}) {
+			t.Errorf("%s: given twice, the field %s is %v", o, o.json, is)
+		}
+	}
+}
+
+// The costs are explained where the sizes are that they count towards.
+func TestTheReferenceHasTheFixedCosts(t *testing.T) {
+	text := strings.Join(markdownSection(t, referenceFile, "### Memory"), " ")
+	for _, cost := range []struct {
+		of    string
+		bytes int
+	}{
+		{"a message", messageCost}, {"a cached event", frameCost}, {"a message and pattern", indexCost}, {"a channel", bufferCost},
+	} {
+		if want := fmt.Sprintf("%d bytes %s", cost.bytes, cost.of); !strings.Contains(text, want) {
+			t.Errorf("%s does not say %q", referenceFile, want)
+		}
+	}
+}
+
 // unlimited are the fields in which a handler keeps what its options without a default are resolved to.
 var unlimited = map[string]string{"max_stream_age": "maxAge"}
 
@@ -323,7 +352,8 @@ func TestTheReferenceHasTheFieldsAndReasonsOfGaps(t *testing.T) {
 		}
 	}
 	for i := range reflect.TypeFor[gap]().NumField() {
-		tags = append(tags, reflect.TypeFor[gap]().Field(i).Tag.Get("json"))
+		name, _, _ := strings.Cut(reflect.TypeFor[gap]().Field(i).Tag.Get("json"), ",")
+		tags = append(tags, name)
 	}
 	sameWords(t, "field", fields, tags)
 

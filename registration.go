@@ -49,6 +49,7 @@ type settings struct {
 	linger       time.Duration
 	pingInterval time.Duration
 	deadAfter    time.Duration
+	probeEvery   time.Duration
 	reconnectMin time.Duration
 	reconnectMax time.Duration
 	grace        time.Duration // Caddy's grace_period, 0 for none; known at Start

@@ -36,11 +36,11 @@ func (g *gateway) hubCalled(name string) (*hub, hubKey) {
 	return found[0], at
 }
 
-// awaitReleased returns when the hub has left the pool, and Redis knows no subscription any more.
+// awaitReleased returns when the hub has left the pool, and Redis knows no channel of a stream any more.
 func (g *gateway) awaitReleased(server *redistest.Server, key hubKey) {
 	g.t.Helper()
 	g.wait("the hub to be released", func() bool { _, pooled := hubs.References(key); return !pooled })
-	g.wait("the end of all subscriptions", func() bool { return server.PubSubClients() == 0 })
+	g.wait("the end of all subscriptions", func() bool { return len(subscribedChannels(server)) == 0 })
 }
 
 // stepHandler is a Caddy handler that tells which configuration serves a request, to the client in X-Step, and to the test when

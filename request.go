@@ -45,14 +45,17 @@ func (h *Handler) requestChannels(r *http.Request) ([]string, error) {
 // reservedPrefix begins the channels that hubs use among themselves.
 const reservedPrefix = "__redis_sse:"
 
-func checkChannel(channel string) error {
+func checkChannel(channel string) error { return checkName("channel", channel) }
+
+// checkName checks a channel or a pattern; key is the option it was given with.
+func checkName(key, name string) error {
 	switch {
-	case channel == "":
-		return errors.New("channel is empty")
-	case strings.HasPrefix(channel, reservedPrefix):
-		return fmt.Errorf("channel %q: names that begin with %q are reserved", channel, reservedPrefix)
-	case len(channel) > maxChannel:
-		return fmt.Errorf("channel %q... has %d bytes, at most %d are allowed", channel[:32], len(channel), maxChannel)
+	case name == "":
+		return fmt.Errorf("%s is empty", key)
+	case len(name) > maxChannel: // first, as the other error names all of it
+		return fmt.Errorf("%s %q... has %d bytes, at most %d are allowed", key, name[:32], len(name), maxChannel)
+	case strings.HasPrefix(name, reservedPrefix):
+		return fmt.Errorf("%s %q: names that begin with %q are reserved", key, name, reservedPrefix)
 	}
 	return nil
 }
@@ -185,4 +188,4 @@ var placeholder = regexp.MustCompile(`\{[^}]*\}`)
 func withoutPlaceholders(s string) string { return placeholder.ReplaceAllString(s, "") }
 
 var errNoChannel = errors.New("no channel: redis_sse needs at least one, or a pattern. An argument that begins with /, @ or * is a request matcher; " +
-	"a channel that begins like that goes on a channel line in the block")
+	"a channel that begins like that goes on a channel line in the block, a pattern on a pattern line")

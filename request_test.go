@@ -175,6 +175,7 @@ func TestRequestChannels(t *testing.T) {
 		{name: "reserved", room: "__redis_sse:probe:1", configured: []string{header}, refused: "__redis_sse:probe:1"},
 		{name: "reserved in parts", room: "_sse:x", configured: []string{"__redis" + header}, refused: "__redis_sse:x"},
 		{name: "over 1 KiB", room: long + "c", configured: []string{header}, refused: "1025 bytes"},
+		{name: "over 1 KiB and reserved", room: "__redis_sse:" + long, configured: []string{header}, refused: "1036 bytes"},
 		{name: "over 1 KiB in parts", room: long, configured: []string{"c" + header}, refused: "1025 bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -75,13 +75,14 @@ type hole struct{ from, to uint64 }
 
 // batch is what one read found. It is reused from read to read.
 type batch struct {
-	items []item
-	again []*source // once for each message that another source had, too
-	holes []hole
-	bound uint64 // items beyond it must wait: some channel was not read that far
-	live  bool   // every channel was confirmed at head
-	more  bool   // the read stopped at the bound, before head
-	end   cursor // the stream's cursor once all items are written
+	items   []item
+	sources int       // how many the stream has
+	again   []*source // once for each message that another source had, too
+	holes   []hole
+	bound   uint64 // items beyond it must wait: some channel was not read that far
+	live    bool   // every channel was confirmed at head
+	more    bool   // the read stopped at the bound, before head
+	end     cursor // the stream's cursor once all items are written
 }
 
 // A read takes at most about this much, so that what a stalled client pins
@@ -145,7 +146,7 @@ func (s *stream) collect(b *batch) bool {
 	// appended or confirmed but not yet published.
 	head = max(head, s.cursor.seq)
 	b.items, b.holes, b.again = b.items[:0], b.holes[:0], b.again[:0]
-	b.bound, b.live = head, true
+	b.bound, b.live, b.sources = head, true, len(s.sources)
 	share := max(4, batchMessages/max(1, len(s.sources)))
 	shareBytes := batchBytes / max(1, len(s.sources))
 	for _, src := range s.sources {
@@ -225,6 +226,9 @@ func (s *source) collectFloor(from cursor, b *batch) {
 		it.reason = gapUnknownID
 	case s.reading:
 		it.reason, it.missed = gapSlowClient, int64(oldest-s.index)
+		if t.pattern && b.sources > 1 {
+			it.missed = -1 // some of them may come from another source
+		}
 	}
 	b.items = append(b.items, it)
 }

@@ -215,7 +215,7 @@ func TestReplayOfAFullBufferEvictsNothing(t *testing.T) {
 // tells that something may lie between.
 func TestDroppedAndResubscribedGivesAGap(t *testing.T) {
 	w := newWorld(t, roomy)
-	v := w.view([]string{"a"}, nil)
+	v := w.view([]string{"a"}, nil, startLive)
 	c := v.last
 	v.cut()
 	w.hub.dropIdle(0)
@@ -231,7 +231,7 @@ func TestDroppedAndResubscribedGivesAGap(t *testing.T) {
 // one's: what is published between the two is lost.
 func TestJoinWhileItsUnsubscribeIsInFlight(t *testing.T) {
 	w := newWorld(t, roomy)
-	v := w.view([]string{"a"}, nil)
+	v := w.view([]string{"a"}, nil, startLive)
 	c := v.last
 	v.cut()
 	w.publish("a", 0) // on the wire, of the old subscription
@@ -252,7 +252,7 @@ func TestJoinWhileItsUnsubscribeIsInFlight(t *testing.T) {
 
 func TestJoinBeforeItsUnsubscribeIsWrittenGoesOn(t *testing.T) {
 	w := newWorld(t, roomy)
-	v := w.view([]string{"a"}, nil)
+	v := w.view([]string{"a"}, nil, startLive)
 	c := v.last
 	v.cut()
 	w.hub.dropIdle(0) // queued

@@ -153,6 +153,9 @@ func (g *generation) readOne(ctx context.Context, ps *redis.PubSub, down *outage
 	}
 	switch r := received.(type) {
 	case *redis.Message:
+		if isOurs(r.Channel) {
+			return g.heard(r)
+		}
 		g.hub.receive(r.Pattern, r.Channel, r.Payload)
 		return nil
 	case *redis.Subscription:
@@ -170,6 +173,10 @@ func (g *generation) write(ctx context.Context, ps *redis.PubSub) {
 	ticker := time.NewTicker(h.settings.Load().pingInterval)
 	defer ticker.Stop()
 	h.wakeWriter() // what was wanted before this generation
+	if err := g.listen(ctx, ps); err != nil {
+		g.fail(fmt.Errorf("writing to redis: %w", err))
+		return
+	}
 	for {
 		var err error
 		select {
@@ -234,6 +241,9 @@ func (g *generation) ping(ctx context.Context, ps *redis.PubSub) error {
 // been given up meanwhile the confirmation is lost on it, and the channel's
 // new one waits for its own.
 func (g *generation) confirmed(r *redis.Subscription) error {
+	if g.listening(r) {
+		return nil
+	}
 	c := g.head()
 	if c == nil || c.kind.String() != r.Kind || c.subs[c.answered].line.name != r.Channel {
 		return fmt.Errorf("reading from redis: %s of %q was not asked for", r.Kind, r.Channel)
@@ -253,8 +263,10 @@ func (g *generation) answered(r *redis.Pong, down *outage) error {
 	}
 	g.advance(c)
 	g.hub.answered(c.sent)
+	g.probing.answered(c.sent)
 	if !g.live {
 		g.live, g.liveSince = true, time.Now()
+		g.hub.publisher.renew()
 		g.hub.connected.Store(true)
 		down.ended(g.hub)
 	}
@@ -265,6 +277,9 @@ func (g *generation) answered(r *redis.Pong, down *outage) error {
 // that is loading its data refuses PING but serves subscriptions.
 func (g *generation) refused(err redis.Error) error {
 	c := g.head()
+	if c != nil && c.kind == probeCommand {
+		return g.notListening(c, err)
+	}
 	if c != nil && c.kind == pingCommand && redis.IsLoadingError(err) {
 		g.advance(c)
 		return nil
@@ -284,39 +299,4 @@ func (g *generation) refused(err redis.Error) error {
 	}
 	g.hub.refused(c.subs)
 	return nil
-}
-
-// measureInterval is how often Redis's clock is asked for: clocks drift by
-// some microseconds a second, so ids stay far within slack.
-const measureInterval = 10 * time.Second
-
-// measure keeps the clock right between generations, over a connection of its
-// own: the subscription's takes no TIME.
-func (h *hub) measure(ctx context.Context) {
-	var client *redis.Client
-	var of *redis.Options
-	defer func() {
-		if client != nil {
-			_ = client.Close()
-		}
-	}()
-	for {
-		sleep(ctx, measureInterval)
-		if ctx.Err() != nil {
-			return
-		}
-		if !h.connected.Load() {
-			continue // the next generation measures as it connects
-		}
-		if s := h.settings.Load(); s.redis != of {
-			if client != nil {
-				_ = client.Close() // holds only idle connections
-			}
-			of = s.redis
-			client = redis.NewClient(commandOptions(of))
-		}
-		if err := h.clock.measure(ctx, func(ctx context.Context) (time.Time, error) { return client.Time(ctx).Result() }); err != nil {
-			h.log().Debug("measuring redis's clock failed", zap.String("hub", h.name), zap.Error(err))
-		}
-	}
 }

@@ -269,8 +269,12 @@ func (h *hub) forgetLocked(sub *subscription, reason gapReason) {
 	}
 	b := sub.buf
 	b.sub = nil
-	if len(b.patterns) == 0 {
+	switch {
+	case len(b.patterns) == 0:
 		h.discardLocked(b, reason)
+		return
+	case b.isEmpty():
+		h.discardLocked(b, gapNotBuffered) // see dropEmpty
 		return
 	}
 	b.warm = h.warm.PushBack(b)
@@ -296,6 +300,10 @@ func (h *hub) forgetPatternLocked(p *pattern, reason gapReason) {
 			h.discardLocked(b, reason)
 		case !live:
 			b.goDown(h.complete())
+			if b.sub != nil && b.sub.refused {
+				b.refuse() // nothing else would tell its streams for a while
+				b.clients.wake()
+			}
 		}
 	}
 	p.discard()

@@ -188,7 +188,7 @@ func TestLingerAndAge(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		go w.hub.tick(ctx)
-		v := w.view([]string{"a"}, nil)
+		v := w.view([]string{"a"}, nil, startLive)
 		c := v.last
 		w.publish("a", 0)
 		w.settle()

@@ -1,0 +1,191 @@
+package redissse
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// The tests here use a hub without Caddy, of which there is only one in a process: those that must wait for real time can do so
+// together.
+
+// probed is a running hub with a stream of each of its channels.
+type probed struct {
+	*hub
+	t    *testing.T
+	logs *observer.ObservedLogs
+}
+
+// await polls what cannot wake the test, until it is true.
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	awaitFor(t, what, gatewayWait, done)
+}
+
+func awaitFor(t *testing.T, what string, most time.Duration, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(most); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waiting for %s: not after %v", what, most)
+		}
+	}
+}
+
+// startProbed starts a hub that reconnects quickly. It returns when Redis has confirmed the channels.
+func startProbed(t *testing.T, url string, every time.Duration, channels ...string) *probed {
+	t.Helper()
+	s, err := (&Hub{
+		Redis: url, ProbeInterval: caddy.Duration(every),
+		ReconnectMin: caddy.Duration(10 * time.Millisecond), ReconnectMax: caddy.Duration(100 * time.Millisecond),
+	}).resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.DebugLevel)
+	h := &probed{newHub(t.Name(), s, zap.New(core)), t, logs}
+	t.Cleanup(func() {
+		if err := h.Destruct(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			for _, e := range logs.All() {
+				t.Log(e.Message, e.ContextMap())
+			}
+		}
+	})
+	if _, err := h.open(channels, nil, newWaiter()); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	for _, channel := range channels {
+		h.awaitLive(channel)
+	}
+	return h
+}
+
+// buffered looks at a channel's buffer under its lock.
+func (h *probed) buffered(channel string, look func(*buffer)) {
+	h.mu.Lock()
+	b := h.buffers[channel]
+	h.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	look(b)
+}
+
+// awaitLive returns when Redis has confirmed the channel.
+func (h *probed) awaitLive(channel string) {
+	h.t.Helper()
+	await(h.t, "the confirmation of "+channel, func() (live bool) {
+		h.buffered(channel, func(b *buffer) { live = b.live })
+		return live
+	})
+}
+
+// awaitMessage returns when the channel's newest message is payload.
+func (h *probed) awaitMessage(channel, payload string) {
+	h.t.Helper()
+	await(h.t, "a message", func() bool { return h.newest(channel) == payload })
+}
+
+func (h *probed) newest(channel string) (payload string) {
+	h.buffered(channel, func(b *buffer) {
+		if n := b.entries.len(); n > 0 {
+			payload = b.entries.at(n - 1).payload
+		}
+	})
+	return payload
+}
+
+func (h *probed) gaps(channel string) (n int) {
+	h.buffered(channel, func(b *buffer) { n = b.breaks.len() })
+	return n
+}
+
+// measured reads a metric of the hub.
+func measured(t *testing.T, m any) *dto.Metric {
+	t.Helper()
+	var value dto.Metric
+	if err := m.(prometheus.Metric).Write(&value); err != nil {
+		t.Fatal(err)
+	}
+	return &value
+}
+
+// lost are the reasons for which live connections were replaced.
+func (h *probed) lost() (reasons []lossReason) {
+	for _, reason := range lossReasons {
+		for range int(measured(h.t, h.metrics.reconnections[reason]).GetCounter().GetValue()) {
+			reasons = append(reasons, reason)
+		}
+	}
+	return reasons
+}
+
+// wantLost compares the reasons. The last of them may be counted soon.
+func (h *probed) wantLost(want ...lossReason) {
+	h.t.Helper()
+	await(h.t, fmt.Sprint("the losses ", want), func() bool { return len(h.lost()) >= len(want) })
+	if got := h.lost(); !slices.Equal(got, want) {
+		h.t.Errorf("connections were replaced for %q, want %q", got, want)
+	}
+}
+
+func (h *probed) proved() bool {
+	g := h.generation.Load()
+	return g != nil && g.probing.isProved()
+}
+
+// awaitProved returns when n probes have come back, the newest included.
+func (h *probed) awaitProved(n uint64) {
+	h.t.Helper()
+	await(h.t, fmt.Sprint(n, " probes"), func() bool {
+		return h.proved() && measured(h.t, h.metrics.probe).GetHistogram().GetSampleCount() >= n
+	})
+}
+
+// rounds runs n rounds of probing in the current generation.
+func (h *probed) rounds(n int) {
+	h.t.Helper()
+	for range n {
+		g := h.generation.Load()
+		if g == nil {
+			h.t.Fatal("the generation has ended")
+		}
+		g.probe(h.t.Context())
+	}
+}
+
+// causes are what the log says of outages.
+func (h *probed) causes() (causes []string) {
+	for _, e := range h.logs.FilterMessage("no redis connection").All() {
+		causes = append(causes, fmt.Sprint(e.ContextMap()["error"]))
+	}
+	return causes
+}
+
+func (h *probed) refusals() (commands []string) {
+	for _, e := range h.logs.FilterMessage("redis refuses a command").All() {
+		commands = append(commands, fmt.Sprint(e.ContextMap()["command"]))
+	}
+	slices.Sort(commands)
+	return commands
+}
+
+// subscribedChannels are the channels that Redis has subscriptions of, without those that hubs use among themselves.
+func subscribedChannels(server *redistest.Server) (channels []string) {
+	for _, channel := range server.Do("PUBSUB", "CHANNELS").([]any) {
+		if name := channel.(string); !isOurs(name) {
+			channels = append(channels, name)
+		}
+	}
+	return channels
+}

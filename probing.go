@@ -1,0 +1,146 @@
+package redissse
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+// probing is what a connection generation knows of its probes. A probe is a
+// message of the hub to itself, and there is one under way at most: a second
+// one could not be overdue any sooner, and while a backlog holds the first up
+// it would only add to it. Times are monotonic milliseconds.
+type probing struct {
+	mu        sync.Mutex
+	listening bool   // Redis has confirmed the probe channel
+	payload   string // of the probe under way; empty: there is none
+	sent      int64  // when its PUBLISH was about to be written, as started
+	started   time.Time
+	acked     int64 // when its PUBLISH was answered; 0: not yet
+	weak      bool  // it may well be lost on its way: see acknowledged
+	proved    bool  // the newest one came back
+	ponged    int64 // when the newest PING that has been answered was written
+	role      role  // of the server, as last seen
+	refused   map[dispensable]bool
+}
+
+// probeTimeout is how long a message that Redis has taken may be on its way
+// to the subscription when nothing else is ahead of it: to another node of a
+// cluster, or to a replica. At the limit the generation ends. With the default
+// probe_interval a deaf Redis is noticed within 10 s + 2 s for the PUBLISH +
+// 10 s + a tick, well under 30 s.
+const probeTimeout = 10 * time.Second
+
+var (
+	errDeaf    = errors.New("redis answers but does not deliver")
+	errUnheard = errors.New("what is sent does not reach redis")
+)
+
+// begin puts a probe under way, if none is and if it can come back.
+func (p *probing) begin(payload string, started time.Time, now int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.listening || p.payload != "" {
+		return false
+	}
+	p.payload, p.sent, p.started, p.acked, p.weak = payload, now, started, 0, false
+	return true
+}
+
+// acknowledged records that Redis has executed the probe's PUBLISH. The probe
+// is weak if the server that did so does not have our subscription and is a
+// replica: what is published there may reach nobody else. That is so behind
+// an address that stands for several replicas, and says nothing of ours.
+func (p *probing) acknowledged(payload string, now int64, weak bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.payload == payload { // else it has come back already
+		p.acked, p.weak = now, weak
+	}
+}
+
+// abandoned forgets a probe whose PUBLISH failed: it proves nothing.
+func (p *probing) abandoned(payload string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.payload == payload {
+		p.payload, p.proved = "", false
+	}
+}
+
+// arrived records that a probe came back. Not ok: it is none of this
+// generation, or had been given up.
+func (p *probing) arrived(payload string) (sent int64, started time.Time, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if payload == "" || p.payload != payload {
+		return 0, time.Time{}, false
+	}
+	p.payload, p.proved = "", true
+	return p.sent, p.started, true
+}
+
+// answered records that a PING which was written at the time sent was answered.
+func (p *probing) answered(sent int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ponged = sent
+}
+
+// overdue reports that the probe under way is lost. The answer to a PING that
+// was written after Redis had taken the probe comes behind it, as one server
+// answers in order. So as long as that PONG is missing the probe may still be
+// on its way: behind a large message that arrives slowly, or behind a backlog
+// of hours. While bytes progress nothing fails; if they do not, the watchdog
+// sees it.
+func (p *probing) overdue(now int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.payload == "" || p.acked == 0 || now-p.acked <= probeTimeout.Milliseconds() {
+		return false
+	}
+	p.proved = false
+	if p.weak {
+		p.payload = ""
+		return false
+	}
+	return p.ponged > p.acked
+}
+
+// become records a role and returns the one before.
+func (p *probing) become(now role) (before role) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before = p.role
+	p.role = now
+	return before
+}
+
+func (p *probing) listens() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listening = true
+}
+
+// refuses records that Redis refuses a command in this generation.
+func (p *probing) refuses(what dispensable) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused == nil {
+		p.refused = map[dispensable]bool{}
+	}
+	p.refused[what] = true
+}
+
+func (p *probing) has(what dispensable) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.refused[what]
+}
+
+// isProved reports whether the newest probe came back.
+func (p *probing) isProved() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.proved
+}

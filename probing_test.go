@@ -1,0 +1,261 @@
+package redissse
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// probeMillis is probeTimeout in the unit of the monotonic clock.
+const probeMillis = int64(probeTimeout / time.Millisecond)
+
+func startedProbing(t *testing.T, now int64) *probing {
+	t.Helper()
+	p := new(probing)
+	if p.begin("early", time.Now(), now) {
+		t.Error("a probe began before Redis had confirmed its channel")
+	}
+	p.listens()
+	if !p.begin("one", time.Now(), now) {
+		t.Fatal("no probe began")
+	}
+	return p
+}
+
+func TestAProbeIsLostOnlyIfAPongOvertookIt(t *testing.T) {
+	const hour = 3600_000
+	for name, test := range map[string]struct {
+		happens func(*probing)
+		at      int64
+		overdue bool
+	}{
+		"PUBLISH is not answered": {func(p *probing) { p.answered(hour) }, 2 * hour, false},
+		"no PONG since":           {func(p *probing) { p.acknowledged("one", 100, false); p.answered(99) }, 2 * hour, false},
+		"of a PING that was written in the same millisecond": {
+			func(p *probing) { p.acknowledged("one", 100, false); p.answered(100) }, 2 * hour, false,
+		},
+		"a PONG since, but in time": {
+			func(p *probing) { p.acknowledged("one", 100, false); p.answered(101) }, 100 + probeMillis, false,
+		},
+		"a PONG since":         {func(p *probing) { p.acknowledged("one", 100, false); p.answered(101) }, 101 + probeMillis, true},
+		"another acknowledged": {func(p *probing) { p.acknowledged("two", 100, false); p.answered(101) }, 2 * hour, false},
+		"it is weak":           {func(p *probing) { p.acknowledged("one", 100, true); p.answered(101) }, 2 * hour, false},
+		"it was given up":      {func(p *probing) { p.acknowledged("one", 100, false); p.abandoned("one"); p.answered(101) }, 2 * hour, false},
+		"it came":              {func(p *probing) { p.acknowledged("one", 100, false); p.arrived("one"); p.answered(101) }, 2 * hour, false},
+		"it came before PUBLISH was answered": {
+			func(p *probing) { p.arrived("one"); p.acknowledged("one", 100, false); p.answered(101) }, 2 * hour, false,
+		},
+		"another came": {func(p *probing) { p.acknowledged("one", 100, false); p.arrived("two"); p.answered(101) }, 2 * hour, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startedProbing(t, 50)
+			test.happens(p)
+			if got := p.overdue(test.at); got != test.overdue {
+				t.Errorf("overdue is %v", got)
+			}
+		})
+	}
+}
+
+func TestOnlyTheNewestProbeProvesDelivery(t *testing.T) {
+	p := startedProbing(t, 0)
+	step := func(what string, proved bool) {
+		t.Helper()
+		if p.isProved() != proved {
+			t.Errorf("%s: proved is %v", what, !proved)
+		}
+	}
+	step("under way", false)
+	if p.begin("two", time.Now(), 1) {
+		t.Error("two are under way")
+	}
+	if sent, _, ok := p.arrived("one"); !ok || sent != 0 {
+		t.Errorf("arrived, sent at %d: %v", sent, ok)
+	}
+	step("it came", true)
+	for _, strange := range []string{"one", "", "two"} {
+		if _, _, ok := p.arrived(strange); ok {
+			t.Errorf("%q is taken for a probe under way", strange)
+		}
+	}
+	p.begin("two", time.Now(), 1)
+	step("the next is under way", true)
+	p.abandoned("two")
+	step("its PUBLISH failed", false)
+	p.begin("three", time.Now(), 1)
+	p.arrived("three")
+	p.begin("four", time.Now(), 1)
+	p.acknowledged("four", 1, true)
+	p.overdue(2 + probeMillis)
+	step("a weak one did not come", false)
+	if !p.begin("five", time.Now(), 1) {
+		t.Error("a weak probe is under way for ever")
+	}
+	p.acknowledged("five", 1, false)
+	p.arrived("five")
+	p.begin("six", time.Now(), 2)
+	p.acknowledged("six", 2, false)
+	p.overdue(3 + probeMillis)
+	step("one is late, behind a backlog", false)
+	p.arrived("six")
+	step("it came after all", true)
+}
+
+// TestAProbeTellsThatPingsDoNotReachRedis: what Redis executes in order comes back in order.
+func TestAProbeTellsThatPingsDoNotReachRedis(t *testing.T) {
+	const dead = 3 * time.Second
+	for name, test := range map[string]struct {
+		ping    bool          // there is a PING without an answer
+		age     time.Duration // of that PING at the PUBLISH
+		transit time.Duration // of the probe
+		reply   time.Duration // before the PUBLISH, another command was answered; 0: never
+		unheard bool
+	}{
+		"no PING is unanswered": {transit: time.Hour},
+		"one is, not for long":  {ping: true, age: dead, transit: time.Second},
+		"a backlog of an hour":  {ping: true, age: dead, transit: time.Hour},
+		"one is, for long":      {ping: true, age: dead + time.Millisecond, transit: time.Second, unheard: true},
+		"for long, a backlog":   {ping: true, age: time.Minute, transit: time.Hour, unheard: true},
+		"a slow way to Redis":   {ping: true, age: time.Minute, transit: time.Second, reply: dead},
+		"no reply since":        {ping: true, age: time.Minute, transit: time.Second, reply: dead + time.Millisecond, unheard: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				s := *w.hub.settings.Load()
+				s.deadAfter = dead
+				w.hub.settings.Store(&s)
+				g := w.gen
+				now := w.hub.clock.monotonic
+				time.Sleep(time.Hour)                    // hubs are older than their PINGs
+				at := now() + time.Minute.Milliseconds() // of the PUBLISH
+				until := func(then int64) { time.Sleep(time.Duration(then-now()) * time.Millisecond) }
+				if test.ping {
+					until(at - test.age.Milliseconds())
+					g.expect(&command{kind: subscribeCommand, subs: []*subscription{{}, {}}})
+					g.expect(&command{kind: pingCommand, sent: now()})
+				}
+				if test.reply > 0 {
+					until(at - test.reply.Milliseconds())
+					g.advance(g.head())
+				}
+				until(at)
+				if test.ping {
+					g.expect(&command{kind: pingCommand, sent: now()})
+				}
+				g.probing.listens()
+				g.probing.begin("x", time.Now(), now())
+				time.Sleep(test.transit)
+				err := g.heard(&redis.Message{Channel: w.hub.prober.channel, Payload: "x"})
+				if errors.Is(err, errUnheard) != test.unheard || !test.unheard && err != nil {
+					t.Errorf("the error is %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestADeafRedisIsNoticedWithinTheBound(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		s := *w.hub.settings.Load()
+		s.pingInterval, s.deadAfter, s.linger = defaultPingInterval, defaultDeadAfter, time.Hour
+		w.hub.settings.Store(&s)
+		g, life := newGeneration(t.Context(), w.hub)
+		w.hub.generation.Store(g)
+		w.hub.running.Go(func() { w.hub.tick(life) })
+		conn := &watchedConn{clock: w.hub.clock}
+		g.conn.Store(conn)
+		g.probing.listens()
+		now := w.hub.clock.monotonic
+		// The worst case: it falls deaf right after a probe, and the PUBLISH of the next takes all its time.
+		begin := time.Now()
+		answering := func(until time.Duration) {
+			for life.Err() == nil && time.Since(begin) < until {
+				conn.read.Store(now())
+				g.probing.answered(now())
+				time.Sleep(defaultPingInterval)
+			}
+		}
+		answering(defaultProbeInterval)
+		g.probing.begin("x", time.Now(), now())
+		answering(defaultProbeInterval + commandTimeout)
+		g.probing.acknowledged("x", now(), false)
+		answering(time.Hour)
+		if err := context.Cause(life); !errors.Is(err, errDeaf) {
+			t.Errorf("ended by %v", err)
+		}
+		took := time.Since(begin)
+		if took > 25*time.Second || took < defaultProbeInterval+probeTimeout { // P3 has 30 s
+			t.Errorf("noticed after %s", took)
+		}
+		w.hub.running.Wait()
+	})
+}
+
+func TestRolesAreRead(t *testing.T) {
+	slave := func(state string) []any { return []any{"slave", "10.0.0.1", int64(6379), state, int64(0)} }
+	for i, test := range []struct {
+		reply []any
+		want  role
+	}{
+		{nil, role{}},
+		{[]any{"master", int64(1), []any{}}, role{kind: roleMaster}},
+		{slave("connected"), role{roleReplica, "10.0.0.1:6379"}},
+		{slave("connect"), role{roleCutOff, "10.0.0.1:6379"}},
+		{slave("connecting"), role{roleCutOff, "10.0.0.1:6379"}},
+		{slave("sync"), role{roleCutOff, "10.0.0.1:6379"}},
+		{[]any{"slave"}, role{}},
+		{[]any{"sentinel", []any{}}, role{}},
+		{[]any{int64(1)}, role{}},
+	} {
+		if got := parseRole(test.reply); got != test.want {
+			t.Errorf("%d: %v is %+v, want %+v", i, test.reply, got, test.want)
+		}
+	}
+}
+
+func TestRolesThatEndAGeneration(t *testing.T) {
+	unknown, master := role{}, role{kind: roleMaster}
+	linked, cut := role{roleReplica, "m:1"}, role{roleCutOff, "m:1"}
+	for i, test := range []struct {
+		before, now role
+		want        error
+	}{
+		{unknown, master, nil},
+		{unknown, linked, nil},
+		{unknown, cut, errCutOff},
+		{master, master, nil},
+		{master, linked, errDemoted},
+		{master, cut, errCutOff},
+		{linked, linked, nil},
+		{linked, master, nil},
+		{linked, cut, errCutOff},
+	} {
+		if err := test.now.since(test.before); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v", strconv.Itoa(i), err)
+		}
+	}
+}
+
+func TestStrangeRepliesToTheProbeChannelEndTheGeneration(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		g := w.gen
+		g.expect(&command{kind: probeCommand})
+		for _, r := range []*redis.Subscription{
+			{Kind: "subscribe", Channel: "a"}, {Kind: "unsubscribe", Channel: w.hub.prober.channel},
+		} {
+			if g.confirmed(r) == nil {
+				t.Errorf("%+v is taken", r)
+			}
+		}
+		if err := g.refused(refusedByACL("NOAUTH no")); lossReasonOf(err) != lossRefused {
+			t.Errorf("the error is %v", err)
+		}
+		if err := g.refused(refusedByACL("NOPERM no")); err != nil || g.head() != nil {
+			t.Errorf("a refusal is not done without: %v", err)
+		}
+	})
+}

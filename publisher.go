@@ -1,0 +1,149 @@
+package redissse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// publisher sends commands to Redis over connections of its own, since that of
+// the subscription takes none. Safe for concurrent use.
+type publisher struct {
+	settings *atomic.Pointer[settings] // the hub's, in force
+
+	mu      sync.Mutex
+	current *commandClient // nil: none has been needed yet
+	stale   bool           // current is to be replaced before it is used again
+	closed  bool
+}
+
+// commandClient is a client with the calls that are under way on it. It is
+// closed by who takes the last one away from it: go-redis's Close cuts calls
+// that are under way, and nobody could know whether Redis took their message.
+type commandClient struct {
+	*redis.Client
+	of *redis.Options // what it was made from
+
+	// Guarded by publisher.mu.
+	calls   int
+	retired bool // no call will be added
+}
+
+var errPublisherClosed = errors.New("the hub has ended")
+
+// publish has Redis deliver payload. receivers are the clients of that server.
+func (p *publisher) publish(ctx context.Context, channel, payload string) (receivers int64, err error) {
+	err = p.do(ctx, func(ctx context.Context, client *redis.Client) error {
+		receivers, err = client.Publish(ctx, channel, payload).Result()
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("publishing to %q: %w", channel, err)
+	}
+	return receivers, nil
+}
+
+// oneConn runs f with a connection, so that all that f asks is answered by
+// one server: behind an address there may be several.
+func (p *publisher) oneConn(ctx context.Context, f func(context.Context, *redis.Conn) error) error {
+	return p.do(ctx, func(ctx context.Context, client *redis.Client) error {
+		conn := client.Conn()
+		defer conn.Close() // back to the pool
+		return f(ctx, conn)
+	})
+}
+
+// do runs f with a client. There is always a deadline.
+func (p *publisher) do(ctx context.Context, f func(context.Context, *redis.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	c, err := p.enter()
+	if err != nil {
+		return err
+	}
+	defer p.leave(c)
+	return f(ctx, c.Client)
+}
+
+// enter takes the client for one call, a new one if the Redis options in force
+// have changed. The connections of the old one come on top of the limit until
+// its last call is over, commandTimeout at most.
+func (p *publisher) enter() (*commandClient, error) {
+	c, unused, err := p.take()
+	unused.close()
+	return c, err
+}
+
+func (p *publisher) take() (c, unused *commandClient, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, errPublisherClosed
+	}
+	of := p.settings.Load().redis
+	if p.current != nil && (p.stale || p.current.of != of) {
+		unused = p.retireLocked()
+	}
+	if p.current == nil {
+		p.current = &commandClient{Client: redis.NewClient(commandOptions(of)), of: of}
+	}
+	p.stale = false
+	p.current.calls++
+	return p.current, unused, nil
+}
+
+func (p *publisher) leave(c *commandClient) {
+	p.mu.Lock()
+	c.calls--
+	unused := c.ifUnusedLocked()
+	p.mu.Unlock()
+	unused.close()
+}
+
+// retireLocked gives the current client up, and returns it if it can be closed.
+func (p *publisher) retireLocked() *commandClient {
+	c := p.current
+	p.current = nil
+	if c == nil {
+		return nil
+	}
+	c.retired = true
+	return c.ifUnusedLocked()
+}
+
+func (c *commandClient) ifUnusedLocked() *commandClient {
+	if c.retired && c.calls == 0 {
+		return c
+	}
+	return nil
+}
+
+// close closes the client, if there is one: not under a lock, since TLS says
+// goodbye.
+func (c *commandClient) close() {
+	if c != nil {
+		_ = c.Client.Close() // it holds only idle connections
+	}
+}
+
+// renew has the next call dial again. The subscription has just done so, and
+// may have found another server behind the address, whereas the one that the
+// old connections lead to may live on, no master any more.
+func (p *publisher) renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stale = true
+}
+
+// end closes the publisher. Calls that are under way end by themselves.
+func (p *publisher) end() {
+	p.mu.Lock()
+	p.closed = true
+	unused := p.retireLocked()
+	p.mu.Unlock()
+	unused.close()
+}

@@ -1,0 +1,185 @@
+package redissse
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+	"go.uber.org/zap"
+)
+
+// refusing has the handler read from a hub at rest that has room for one
+// channel, which a stream holds.
+func refusing(t *testing.T, h *Handler) {
+	t.Helper()
+	settings, err := (&Hub{Redis: adaptDead, Buffer: &Buffer{MaxChannels: 1}}).resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := newHub("full", settings, zap.NewNop())
+	if _, err := full.open([]string{"held"}, nil, newWaiter()); err != nil {
+		t.Fatal(err)
+	}
+	h.tenancy = &tenancy{lease: &lease{hub: full, settings: settings}, log: zap.NewNop()}
+}
+
+func TestAnEventSourceIsRefusedWithAStreamThatEnds(t *testing.T) {
+	h := reqHandler(t, new(Handler), "news")
+	refusing(t, h)
+	for name, accept := range map[string][]string{
+		"EventSource":      {"text/event-stream"},
+		"several types":    {"text/html, text/event-stream;q=0.9"},
+		"several headers":  {"text/html", "text/event-stream"},
+		"with a parameter": {"text/event-stream; charset=utf-8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.Header["Accept"] = accept
+			w := httptest.NewRecorder()
+			if err := h.ServeHTTP(w, reqCaddy(r, w), caddyhttp.HandlerFunc(nil)); err != nil {
+				t.Fatal(err)
+			}
+			if w.Code != http.StatusOK {
+				t.Errorf("status = %d: an EventSource would stop for ever", w.Code)
+			}
+			reqStreamHeaders(t, w.Header())
+			body := w.Body.String()
+			if !strings.HasSuffix(body, "\n") || strings.Contains(body, "\n\n") || strings.HasPrefix(body, "\n") || strings.Contains(body, "\r") {
+				t.Errorf("body = %q, want lines that end in LF, none of them blank", body)
+			}
+			p := ssetest.NewParser()
+			p.LastEventID = "before"
+			if events := p.Push(w.Body.Bytes()); len(events) != 0 || p.LastEventID != "before" {
+				t.Errorf("events %v, last event id %q: it must change nothing", events, p.LastEventID)
+			}
+			if p.Retry < minRefusal || p.Retry > maxRefusal {
+				t.Errorf("retry = %v, want %v to %v", p.Retry, minRefusal, maxRefusal)
+			}
+			if len(p.Comments) != 1 || p.Comments[0] != " "+errTooManyChannels.Error() {
+				t.Errorf("comments = %q, want the reason", p.Comments)
+			}
+		})
+	}
+}
+
+func TestOtherClientsAreRefusedWithAStatus(t *testing.T) {
+	h := reqHandler(t, new(Handler), "news")
+	refusing(t, h)
+	for name, accept := range map[string]string{"none": "", "any": "*/*", "a browser's page": "text/html,*/*;q=0.8"} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("{}"))
+			r.Header.Set("Accept", accept)
+			w := httptest.NewRecorder()
+			err := h.ServeHTTP(w, reqCaddy(r, w), caddyhttp.HandlerFunc(nil))
+			if reqStatus(err) != http.StatusServiceUnavailable || !strings.Contains(err.Error(), errTooManyChannels.Error()) {
+				t.Errorf("got %v, want a 503 that says why", err)
+			}
+			after, err := strconv.Atoi(w.Header().Get("Retry-After"))
+			if d := time.Duration(after) * time.Second; err != nil || d < minRefusal || d > maxRefusal {
+				t.Errorf("Retry-After = %q, want %v to %v in seconds", w.Header().Get("Retry-After"), minRefusal, maxRefusal)
+			}
+			if w.Body.Len() > 0 || w.Header().Get("Content-Type") != "" {
+				t.Errorf("an error page would have content type %q behind %q", w.Header().Get("Content-Type"), w.Body)
+			}
+		})
+	}
+}
+
+func TestRefusedClientsDoNotComeBackTogether(t *testing.T) {
+	seen := map[time.Duration]bool{}
+	for range 20 {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Accept", "text/event-stream")
+		if err := refuse(w, r, errTooManyChannels); err != nil {
+			t.Fatal(err)
+		}
+		p := ssetest.NewParser()
+		p.Push(w.Body.Bytes())
+		seen[p.Retry] = true
+	}
+	if len(seen) < 2 {
+		t.Errorf("all of them retry after %v", seen)
+	}
+}
+
+// One that names several channels gets none of them, and gives those back that it had.
+func TestARefusedRequestHoldsNothing(t *testing.T) {
+	h := reqHandler(t, new(Handler), "held", "news")
+	refusing(t, h)
+	refused := h.metrics.ends[endRefused]
+	before := metricValue(t, refused)
+	w := httptest.NewRecorder()
+	if err := h.ServeHTTP(w, reqCaddy(httptest.NewRequest(http.MethodGet, "/", nil), w), caddyhttp.HandlerFunc(nil)); reqStatus(err) != http.StatusServiceUnavailable {
+		t.Fatalf("got %v, want a 503", err)
+	}
+	hub := h.tenancy.lease.hub
+	if sub := hub.buffers["held"].sub; sub.streams != 1 || len(hub.buffers) != 1 {
+		t.Errorf("%d streams hold the channel, of %d channels; want the one that was there", sub.streams, len(hub.buffers))
+	}
+	if n := metricValue(t, refused) - before; n != 1 {
+		t.Errorf("streams_total counts %v refused, want 1", n)
+	}
+	if n := metricValue(t, h.metrics.streams); n != 0 {
+		t.Errorf("%v streams are open, want none", n)
+	}
+}
+
+func TestAPatternNeedsNoChannelAndNoRoom(t *testing.T) {
+	h := &Handler{Patterns: []string{"job:*", "a*", "job:*"}, OpenTimeout: caddy.Duration(time.Millisecond)}
+	reqHandler(t, h)
+	refusing(t, h)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := h.ServeHTTP(w, reqCaddy(r, w), caddyhttp.HandlerFunc(nil)); err != nil {
+			http.Error(w, err.Error(), reqStatus(err))
+		}
+	}))
+	t.Cleanup(server.Close)
+	s := ssetest.Open(t, server.Client(), server.URL)
+	defer s.Close()
+	s.SkipCursor()
+	hub := h.tenancy.lease.hub
+	hub.mu.Lock()
+	defer hub.mu.Unlock()
+	if len(hub.patterns) != 2 || hub.patterns["job:*"] == nil || hub.patterns["a*"] == nil {
+		t.Errorf("the hub has the patterns %v, want each once", hub.patterns)
+	}
+}
+
+func TestGlobCharactersInAChannelAreWarnedOf(t *testing.T) {
+	for _, test := range []struct {
+		handler string
+		warns   bool
+	}{
+		{`"channels":["job:*"]`, true},
+		{`"channels":["news","job:?"]`, true},
+		{`"channels":["job:[0-9]"]`, true},
+		{`"channels":["job:{http.request.uri.query.id}*"]`, true},
+		{`"channels":["news"]`, false},
+		{`"channels":["job:{http.regexp.x.[a]*?}"]`, false},
+		{`"channels":["news"],"patterns":["job:*"]`, false},
+	} {
+		t.Run(test.handler, func(t *testing.T) {
+			config := adaptLoad(t, validateServer(`{"handler":"redis_sse","redis":"`+adaptDead+`",`+test.handler+`}`, `{}`))
+			logged := new(caddy.Config)
+			if err := caddy.StrictUnmarshalJSON([]byte(`{"logging":{"logs":{"default":{"writer":{"output":"gateway_test"}}}}}`), logged); err != nil {
+				t.Fatal(err)
+			}
+			config.Logging = logged.Logging
+			gatewayLogs.reset()
+			if err := caddy.Validate(config); err != nil {
+				t.Fatal(err)
+			}
+			text := gatewayLogs.text()
+			if warns := strings.Contains(string(text), "did you mean pattern"); warns != test.warns {
+				t.Errorf("warned: %v, want %v:\n%s", warns, test.warns, text)
+			}
+		})
+	}
+}

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Plays many random histories of a buffer, then fuzzes each target for a while.
+# Stops at the first failure, whose input is under testdata/fuzz from then on.
+# usage: scripts/fuzz.sh HISTORIES FUZZTIME [go test flags...]
+set -eu
+cd "$(dirname "$0")/.."
+histories=$1 fuzztime=$2
+shift 2
+
+# As many histories as one asks for may take more than go test's ten minutes.
+REDIS_SSE_HISTORIES=$histories go test -timeout 0 -run 'RandomHistories|MovingBetween' .
+
+# Apart from the loop, so that a package that does not build is a failure.
+listed=$(go test -list '^Fuzz' .)
+targets=$(echo "$listed" | grep '^Fuzz')
+for target in $targets; do # go test fuzzes one target a run
+	echo "=== $target"
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" "$@" .
+done
