@@ -1,9 +1,6 @@
 package redissse
 
-import (
-	"container/heap"
-	"sync"
-)
+import "sync"
 
 // aging lists the buffers that hold messages by when their oldest one came, so
 // that expiry and the memory budget cost what goes and not a scan of all
@@ -23,7 +20,7 @@ func (a *aging) add(b *buffer, received int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if b.place == 0 {
-		heap.Push(&a.list, agingEntry{received, b})
+		a.list.push(agingEntry{received, b})
 	}
 }
 
@@ -33,7 +30,7 @@ func (a *aging) remove(b *buffer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if b.place > 0 {
-		heap.Remove(&a.list, b.place-1)
+		a.list.take(b.place - 1)
 	}
 }
 
@@ -80,31 +77,62 @@ func (a *aging) due(cutoff int64) (agingEntry, bool) {
 	if len(a.list) == 0 || a.list[0].received >= cutoff {
 		return agingEntry{}, false
 	}
-	return heap.Pop(&a.list).(agingEntry), true
+	return a.list.take(0), true
 }
 
-// agingHeap keeps each buffer's place in it, counted from 1.
+// agingHeap is a binary heap, the oldest first, that keeps each buffer's place
+// in it, counted from 1. (container/heap would allocate for each entry that
+// comes and goes: at a full budget, twice a message.)
 type agingHeap []agingEntry
 
-func (h agingHeap) Len() int           { return len(h) }
-func (h agingHeap) Less(i, j int) bool { return h[i].received < h[j].received }
-func (h agingHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].buf.place, h[j].buf.place = i+1, j+1
-}
-
-func (h *agingHeap) Push(x any) {
-	e := x.(agingEntry)
+func (h *agingHeap) push(e agingEntry) {
 	*h = append(*h, e)
-	e.buf.place = len(*h)
+	h.rise(len(*h) - 1)
 }
 
-func (h *agingHeap) Pop() any {
+// take removes and returns the i-th entry.
+func (h *agingHeap) take(i int) agingEntry {
 	old := *h
-	last := len(old) - 1
-	e := old[last]
-	e.buf.place = 0
+	e, last := old[i], len(old)-1
+	moved := old[last]
 	old[last] = agingEntry{}
 	*h = old[:last]
+	e.buf.place = 0
+	if i < last {
+		(*h)[i] = moved
+		h.sink(i)
+		h.rise(i)
+	}
 	return e
+}
+
+// rise moves the i-th entry up to where none above it is newer.
+func (h agingHeap) rise(i int) {
+	e := h[i]
+	for i > 0 && e.received < h[(i-1)/2].received {
+		h.put(i, h[(i-1)/2])
+		i = (i - 1) / 2
+	}
+	h.put(i, e)
+}
+
+// sink moves the i-th entry down to where none below it is older.
+func (h agingHeap) sink(i int) {
+	e := h[i]
+	for child := 2*i + 1; child < len(h); child = 2*i + 1 {
+		if child+1 < len(h) && h[child+1].received < h[child].received {
+			child++
+		}
+		if h[child].received >= e.received {
+			break
+		}
+		h.put(i, h[child])
+		i = child
+	}
+	h.put(i, e)
+}
+
+func (h agingHeap) put(i int, e agingEntry) {
+	h[i] = e
+	e.buf.place = i + 1
 }

@@ -13,9 +13,9 @@ type budget struct {
 
 var errTooManyChannels = errors.New("too many channels are open")
 
-// room returns how many channels may have a buffer: those of a small budget
-// may take half of it by their being there alone.
-func (b *budget) room() int { return int(min(int64(b.channels), b.bytes/2/bufferCost)) }
+// channelCost is counted for a channel's being there, without messages. Redis
+// lets publishers choose names of any size.
+func channelCost(name string) int64 { return bufferCost + int64(len(name)) }
 
 // enforce evicts what is over the budget: subscriptions that linger, with all
 // they hold, longest first; then channels that only a kept pattern holds and
@@ -43,32 +43,42 @@ func (h *hub) dropWhole() bool {
 	return h.dropLingeringLocked() || h.dropUnwatchedLocked()
 }
 
+// opened is what channels with a stream take, whatever else goes for them.
+type opened struct {
+	channels int
+	bytes    int64 // counted bytes of their being there
+}
+
+func (o *opened) add(channel string, n int) {
+	o.channels += n
+	o.bytes += int64(n) * channelCost(channel)
+}
+
 // fitLocked reports whether these channels can be open at once beside those
 // that streams have. It is asked before anything is given up for one of them:
 // a stream that is refused takes nothing from the others.
 func (h *hub) fitLocked(channels []string) bool {
-	more, spare := 0, h.lingering.Len()+h.warm.Len()
-	for _, p := range h.patterns {
-		if p.sub.linger != nil {
-			spare--
-		}
-	}
+	all, more := h.opened, false
 	for _, channel := range channels {
-		switch b := h.buffers[channel]; {
-		case b == nil:
-			more++
-		case b.sub == nil || b.sub.linger != nil:
-			spare--
+		b := h.buffers[channel]
+		more = more || b == nil
+		if b == nil || b.sub == nil || b.sub.streams == 0 {
+			all.add(channel, 1)
 		}
 	}
-	return more == 0 || len(h.buffers)+more-spare <= h.settings.Load().budget.room()
+	most := h.settings.Load().budget
+	return !more || all.channels <= most.channels && all.bytes <= most.bytes/2
 }
 
-// makeRoomLocked makes room for one more channel. It reports false if streams
-// hold all there are.
-func (h *hub) makeRoomLocked() bool {
-	most := h.settings.Load().budget
-	for len(h.buffers) >= most.room() {
+// makeRoomLocked makes room for one more channel. Channels may take half of the
+// budget by their being there alone. It reports false if streams hold all there
+// are, or if evicting all the others would not make room for it.
+func (h *hub) makeRoomLocked(channel string) bool {
+	most, cost := h.settings.Load().budget, channelCost(channel)
+	if cost > most.bytes/2 {
+		return false
+	}
+	for len(h.buffers) >= most.channels || h.channelBytes+cost > most.bytes/2 {
 		if !h.dropLingeringLocked() && !h.dropQuietestLocked() {
 			return false
 		}

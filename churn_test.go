@@ -214,13 +214,13 @@ func (c *churn) judgeGaps(covered bool) {
 func TestAChannelTakesUpThePatternThatDeliversForIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, roomy)
-		jobs := w.view(nil, []string{"*"})
+		jobs := w.view(nil, []string{"*"}, startLive)
 		w.publish("a", 0)
 		w.settle()
 		jobs.cut()
 		w.hub.dropIdle(0)
 		w.up = false // opened before the writer gets to run
-		a := w.view([]string{"a"}, nil)
+		a := w.view([]string{"a"}, nil, startLive)
 		w.up = true
 		w.hub.dropIdle(0)
 		if w.hub.dropWhole() {
@@ -248,10 +248,10 @@ func TestAChannelTakesUpThePatternThatDeliversForIt(t *testing.T) {
 func TestACopyIsNoneBeyondAConfirmation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, roomy)
-		all := w.view(nil, []string{"*"})
+		all := w.view(nil, []string{"*"}, startLive)
 		w.say("a", "x")
 		w.settle()
-		a := w.view([]string{"a"}, nil)
+		a := w.view([]string{"a"}, nil, startLive)
 		all.cut()
 		w.say("a", "x")
 		w.hub.dropIdle(0)

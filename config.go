@@ -73,15 +73,16 @@ type Buffer struct {
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 
 	// At most this many bytes a channel, 4096 to 1 TiB; payloads, cached event
-	// bodies and some 150 bytes a message count. A message that is larger by
-	// itself is not delivered but gapped. Default: 4194304 (4 MiB)
+	// bodies and some 110 bytes a message count. More than half of total_size
+	// has no effect. A message that is larger by itself is not delivered but
+	// gapped. Default: 4194304 (4 MiB)
 	ChannelSize int64 `json:"channel_size,omitempty"`
 
 	// At most this many bytes over all channels of the hub, 65536 to 1 TiB;
-	// counted as for channel_size, and some 800 bytes a channel. Over it go
-	// channels that linger, longest first, then such as only keep holds,
-	// quietest first, then the oldest messages. Default: 268435456 (256 MiB)
-	// or a quarter of GOMEMLIMIT, if that is less
+	// counted as for channel_size, and some 600 bytes a channel and its name.
+	// Over it go channels that linger, longest first, then such as only keep
+	// holds, quietest first, then the oldest messages. Default: 268435456 (256
+	// MiB) or a quarter of GOMEMLIMIT, if that is less
 	TotalSize int64 `json:"total_size,omitempty"`
 
 	// A message with more bytes than this is not delivered but gapped, 1 byte
@@ -157,6 +158,8 @@ func (c *Hub) tuning() (*settings, error) {
 		checkPatterns("keep", c.Keep),
 	)
 	s.limits.messages, s.limits.maxAge, s.budget.channels = int(messages), maxAge.Milliseconds(), int(channels)
+	// For a larger message all others would have to go, and it might go, too.
+	s.limits.bytes = min(s.limits.bytes, s.budget.bytes/2)
 	s.keep = c.Keep
 	return s, err
 }

@@ -70,6 +70,9 @@ type hub struct {
 	warm       list.List           // of *buffer without a subscription of its own, quietest first
 	refusals   ring[refusal]       // oldest first
 	registered []registration
+
+	opened       opened // what channels with a stream take
+	channelBytes int64  // what all channels take by being there
 }
 
 // newHub makes a hub at rest; start connects it. It does no I/O.

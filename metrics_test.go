@@ -25,11 +25,11 @@ func (w *world) weigh() {
 	w.t.Helper()
 	var messages, bytes int64
 	for _, p := range w.hub.patterns {
-		bytes += indexCost * int64(p.entries.len())
+		bytes += indexCost*int64(p.entries.len()) + gapCost*int64(p.breaks.len())
 	}
 	for _, b := range w.hub.buffers {
 		messages += int64(b.entries.len())
-		bytes += bufferCost
+		bytes += channelCost(b.name) + gapCost*int64(b.breaks.len())
 		for i := range b.entries.len() {
 			bytes += b.entries.at(i).cost
 		}
@@ -202,7 +202,7 @@ func TestMetricsOfTwoHandlersAndTwoHubs(t *testing.T) {
 		`buffer_messages{hub="default"}`:      5,
 		`buffer_messages{hub="other"}`:        2,
 	})
-	least := 2*bufferCost + 5*messageCost + int64(4*len("12345"))
+	least := 5*messageCost + int64(4*len("12345")) + 2*channelCost("job1")
 	if size := now[`buffer_bytes{hub="default"}`]; size < float64(least) || size > float64(least+5*(frameCost+64)) {
 		t.Errorf("buffer_bytes is %v, want %d and some bytes of frames", size, least)
 	}

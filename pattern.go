@@ -89,7 +89,7 @@ func (p *pattern) discard() {
 	defer p.mu.Unlock()
 	p.live = false
 	p.usage.bytes.Add(-indexCost * int64(p.entries.len()))
-	p.entries, p.breaks = ring[*message]{}, ring[gapEntry]{}
+	p.clear()
 }
 
 // inherit begins a buffer where the best of the patterns that cover it

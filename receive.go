@@ -68,7 +68,7 @@ func (h *hub) store(pattern, channel, payload string) (*buffer, []*pattern) {
 		return nil, h.copyLocked(src.pat, b, channel, payload)
 	}
 	if b == nil {
-		if !h.makeRoomLocked() {
+		if !h.makeRoomLocked(channel) {
 			return nil, h.leaveOutLocked(src.pat, channel)
 		}
 		if src.gone { // to make room: its copies are the first now

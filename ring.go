@@ -9,9 +9,10 @@ type ring[T any] struct {
 	n     int
 }
 
-// ringMin keeps a channel with a single message or outage small: there may be
-// 100,000 of them.
-const ringMin = 1
+// A ring grows from one slot: of 100,000 channels most hold one message or, after
+// an outage, one gap entry, which are large. It shrinks to ringKept slots, so that
+// one that is filled and emptied by turns does not allocate each time.
+const ringKept = 4
 
 func (r *ring[T]) len() int { return r.n }
 
@@ -27,7 +28,7 @@ func (r *ring[T]) ptr(i int) *T {
 
 func (r *ring[T]) push(v T) {
 	if r.n == len(r.slots) {
-		r.resize(max(ringMin, 2*r.n))
+		r.resize(max(1, 2*r.n))
 	}
 	r.slots[(r.first+r.n)&(len(r.slots)-1)] = v
 	r.n++
@@ -43,7 +44,7 @@ func (r *ring[T]) pop() T {
 	r.n--
 	// A burst must not pin its memory for ever. Shrinking at a quarter leaves
 	// room to grow again without thrashing.
-	if len(r.slots) > ringMin && r.n <= len(r.slots)/4 {
+	if len(r.slots) > ringKept && r.n <= len(r.slots)/4 {
 		r.resize(len(r.slots) / 2)
 	}
 	return v

@@ -75,7 +75,7 @@ func (s *subscription) lean(p *pattern) {
 func (h *hub) joinChannelLocked(channel string) *subscription {
 	b := h.buffers[channel]
 	if b == nil {
-		h.makeRoomLocked()
+		h.makeRoomLocked(channel)
 		b = h.addBufferLocked(channel)
 	}
 	if b.sub == nil {
@@ -102,6 +102,9 @@ func (h *hub) joinPatternLocked(name string) *subscription {
 
 func (h *hub) joinLocked(sub *subscription) {
 	h.unlingerLocked(sub)
+	if sub.buf != nil && sub.streams == 0 {
+		h.opened.add(sub.line.name, 1)
+	}
 	sub.streams++
 	sub.wanted = true
 	h.changedLocked(sub)
@@ -116,6 +119,9 @@ func (h *hub) unlingerLocked(sub *subscription) {
 
 func (h *hub) leaveLocked(sub *subscription) {
 	sub.streams--
+	if sub.buf != nil && sub.streams == 0 {
+		h.opened.add(sub.line.name, -1)
+	}
 	h.idleLocked(sub)
 }
 
@@ -172,7 +178,7 @@ func (h *hub) addBufferLocked(channel string) *buffer {
 	}
 	b.inherit()
 	h.buffers[channel] = b
-	h.usage.bytes.Add(bufferCost)
+	h.countChannelLocked(b, 1)
 	return b
 }
 
@@ -311,6 +317,12 @@ func (h *hub) forgetPatternLocked(p *pattern, reason gapReason) {
 	p.discard()
 }
 
+// countChannelLocked counts b's being there, or with -1 its being gone.
+func (h *hub) countChannelLocked(b *buffer, sign int64) {
+	h.channelBytes += sign * channelCost(b.name)
+	h.usage.bytes.Add(sign * channelCost(b.name))
+}
+
 // discardLocked takes a buffer out of the hub.
 func (h *hub) discardLocked(b *buffer, reason gapReason) {
 	if b.warm != nil {
@@ -318,6 +330,7 @@ func (h *hub) discardLocked(b *buffer, reason gapReason) {
 		b.warm = nil
 	}
 	delete(h.buffers, b.name)
+	h.countChannelLocked(b, -1)
 	b.discard(reason)
 	h.aging.remove(b)
 }

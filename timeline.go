@@ -102,6 +102,7 @@ func (t *timeline) pushBreak(g gapEntry) {
 	n := t.breaks.len()
 	if n == 0 || (t.entries.len() > 0 && t.entries.at(t.entries.len()-1).seq > t.breaks.at(n-1).seq) {
 		t.breaks.push(g)
+		t.usage.bytes.Add(gapCost)
 		return
 	}
 	last := t.breaks.ptr(n - 1)
@@ -155,7 +156,14 @@ func (t *timeline) raise(f floor) {
 	t.floor = f
 	for t.breaks.len() > 0 && t.breaks.at(0).seq < f.seq {
 		t.breaks.pop()
+		t.usage.bytes.Add(-gapCost)
 	}
+}
+
+// clear gives up all entries. The messages' bytes are the caller's to count.
+func (t *timeline) clear() {
+	t.usage.bytes.Add(-gapCost * int64(t.breaks.len()))
+	t.entries, t.breaks = ring[*message]{}, ring[gapEntry]{}
 }
 
 // newest returns the highest place that the timeline knows of.

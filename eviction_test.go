@@ -1,0 +1,251 @@
+package redissse
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// evicting is a hub over whose total_size things go one by one.
+type evicting struct {
+	*hub
+	t *testing.T
+}
+
+func newEvicting(t *testing.T, keep ...string) *evicting { return &evicting{budgetHub(keep...), t} }
+
+// say has a message of 1,000 bytes come, a millisecond after the one before.
+func (e *evicting) say(pattern, channel string) {
+	time.Sleep(time.Millisecond)
+	e.receive(pattern, channel, "x"+strings.Repeat(" ", 999))
+}
+
+// open opens a stream at the head.
+func (e *evicting) open(channels, patterns []string) *stream {
+	e.t.Helper()
+	s := e.openAt(start{}, channels, patterns)
+	s.wrote(read(s))
+	return s
+}
+
+func (e *evicting) openAt(at start, channels, patterns []string) *stream {
+	e.t.Helper()
+	s, err := e.hub.open(channels, patterns, newWaiter())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	budgetSettle(e.hub)
+	s.begin(at, 0)
+	return s
+}
+
+func (e *evicting) setTotal(bytes int64) {
+	s := *e.settings.Load()
+	s.budget.bytes = bytes
+	e.settings.Store(&s)
+	e.enforce()
+}
+
+// squeeze makes total_size a byte too small until n things have gone, and tells which: a channel, or one of its messages.
+func (e *evicting) squeeze(n int) (gone []string) {
+	for range n {
+		before := map[string]int{}
+		for name, b := range e.buffers {
+			before[name] = b.entries.len()
+		}
+		e.setTotal(e.usage.bytes.Load() - 1)
+		for _, name := range slices.Sorted(maps.Keys(before)) {
+			switch b := e.buffers[name]; {
+			case b == nil:
+				gone = append(gone, name+" whole")
+			case b.entries.len() < before[name]:
+				gone = append(gone, name+fmt.Sprintf(" to %d", b.entries.len()))
+			}
+		}
+		if held, most := e.usage.bytes.Load(), e.settings.Load().budget.bytes; held > most {
+			e.t.Errorf("%d bytes are held after %q, %d are allowed", held, gone, most)
+		}
+	}
+	return gone
+}
+
+func (e *evicting) expectGone(want ...string) {
+	e.t.Helper()
+	if got := e.squeeze(len(want)); !slices.Equal(got, want) {
+		e.t.Fatalf("over total_size went\n%q, want\n%q", got, want)
+	}
+}
+
+// budgetWritten is what the hub asks of Redis.
+func budgetWritten(h *hub) (names []string) {
+	for c := h.take(); c != nil; c = h.take() {
+		for _, sub := range c.subs {
+			names = append(names, c.kind.String()+" "+sub.line.name)
+		}
+	}
+	return names
+}
+
+func TestOverTotalSizeGoesFirstWhatLingersThenWhatIsOnlyKeptThenTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEvicting(t, "kept:*")
+		s := e.open([]string{"a", "b"}, nil)
+		e.say("", "b") // older than all that lingers
+		for _, channel := range []string{"lingers:2", "lingers:1"} {
+			budgetVisit(t, e.hub, channel)
+			e.say("", channel)
+		}
+		for _, channel := range []string{"kept:1", "kept:2", "kept:1"} {
+			e.say("kept:*", channel)
+		}
+		for _, channel := range []string{"a", "b", "b", "a"} {
+			e.say("", channel)
+		}
+		e.say("", "lingers:2") // what is published does not make it used
+		budgetWritten(e.hub)
+
+		e.expectGone("lingers:2 whole", "lingers:1 whole", "kept:2 whole", "kept:1 whole")
+		if got := budgetWritten(e.hub); !slices.Equal(got, []string{"unsubscribe lingers:2", "unsubscribe lingers:1"}) {
+			t.Errorf("redis is asked for %q", got)
+		}
+		if got := sight(read(s)); !slices.Equal(got, []string{"x", "x", "x", "x", "x"}) {
+			t.Errorf("until now the stream was to lose nothing, it has %q", got)
+		}
+		e.expectGone("b to 2", "a to 1", "b to 1")
+		expect(t, s, "gap:a:slow_client", "gap:b:slow_client", "x", "x")
+		back := e.openAt(start{resume: true, readable: true, cursor: s.cursor}, []string{"lingers:1"}, nil)
+		expect(t, back, "gap:lingers:1:not_buffered")
+	})
+}
+
+// What a pattern's streams read is not only kept for later: it goes by its age, and the channels stay.
+func TestOverTotalSizeAPatternThatIsReadLosesTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEvicting(t, "kept:*")
+		s := e.open(nil, []string{"kept:*"})
+		for _, channel := range []string{"kept:1", "kept:2", "kept:1", "kept:2"} {
+			e.say("kept:*", channel)
+		}
+		e.expectGone("kept:1 to 1", "kept:2 to 1")
+		expect(t, s, "gap:kept:*:slow_client", "x", "x")
+		e.close(s, nil)
+		e.expectGone("kept:1 whole", "kept:2 whole")
+	})
+}
+
+// The channel that a stream has open goes neither when all others have, nor when nothing of it fits.
+func TestTotalSizeInWhichNoMessageFits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEvicting(t, "kept:*")
+		e.setTotal(3 * channelCost("a"))
+		s := e.open([]string{"a"}, nil)
+		const pattern = gapCost // stands in it for what there was no room for
+		e.setTotal(channelCost("a") + pattern)
+		if _, err := e.hub.open([]string{"b"}, nil, newWaiter()); err != errTooManyChannels {
+			t.Errorf("another channel: %v", err)
+		}
+		for range 3 {
+			e.say("", "a")
+			e.say("kept:*", "kept:1")
+		}
+		if held := e.usage.bytes.Load(); held != channelCost("a")+pattern || len(e.buffers) != 1 {
+			t.Errorf("%d channels hold %d bytes", len(e.buffers), held)
+		}
+		expect(t, s, "gap:a:slow_client")
+	})
+}
+
+func TestAShrunkTotalSizeEvictsAtOnce(t *testing.T) {
+	e := newEvicting(t)
+	s := *e.settings.Load()
+	e.open([]string{"a"}, nil)
+	for range 100 {
+		e.receive("", "a", strings.Repeat("x", 1000))
+	}
+	s.budget.bytes = 10_000
+	e.register("smaller", &s, zap.NewNop())
+	if n := e.usage.messages.Load(); n != 100 {
+		t.Errorf("beside the larger total_size %d messages are left", n)
+	}
+	e.unregister("test")
+	if n, held := e.usage.messages.Load(), e.usage.bytes.Load(); n < 7 || held > 10_000 {
+		t.Errorf("%d messages, %d bytes are left", n, held)
+	}
+}
+
+// A message that total_size could not hold must not drive out all the others first.
+func TestMessageOverHalfOfTotalSizeIsAGapAndEvictsNothing(t *testing.T) {
+	config := Hub{Buffer: &Buffer{TotalSize: minTotalSize}}
+	s, err := config.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHub("budget", s, zap.NewNop())
+	stream, err := h.open([]string{"a"}, nil, newWaiter())
+	if err != nil {
+		t.Fatal(err)
+	}
+	budgetSettle(h)
+	stream.begin(start{}, 0)
+	h.receive("", "a", "1")
+	h.receive("", "a", strings.Repeat("x", minTotalSize/2))
+	h.receive("", "a", "3")
+	expect(t, stream, "1", "gap:a:too_large", "3")
+}
+
+func TestMessageOverMaxMessageIsAGapInChannelsAndPatterns(t *testing.T) {
+	w := newWorld(t, limits{messages: 10, bytes: 1 << 20, message: 100})
+	channel := w.opened(cursor{}, "a")
+	pattern, err := w.hub.open(nil, []string{"[ab]"}, newWaiter())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	pattern.begin(start{}, 0)
+	w.publish("a", 0)
+	w.settle()
+	held := w.hub.usage.bytes.Load()
+	w.publish("a", 100)
+	w.publish("a", 100)
+	w.settle()
+	if now := w.hub.usage.bytes.Load(); now != held+2*gapCost {
+		t.Errorf("two gap entries took %d bytes", now-held)
+	}
+	w.publish("a", 98)
+	w.settle()
+	expect(t, channel, "1", "gap:a:too_large", "4")
+	expect(t, pattern, "1", "gap:[ab]:too_large", "4")
+}
+
+func TestTotalSizeByDefaultIsAQuarterOfTheMemoryLimit(t *testing.T) {
+	for limit, want := range map[int64]int64{
+		1<<63 - 1: 256 << 20, 1 << 30: 256 << 20, 1<<30 - 4: 256<<20 - 1, 400 << 20: 100 << 20, 1000: 64 << 10,
+	} {
+		if got := standardTotalSize(limit); got != want {
+			t.Errorf("with GOMEMLIMIT=%d: %d, want %d", limit, got, want)
+		}
+	}
+}
+
+// Names are the publishers' to choose.
+func TestLongNamesOfKeptChannelsCountInTotalSize(t *testing.T) {
+	e := newEvicting(t, "kept:*")
+	e.setTotal(1 << 20)
+	for i := range 100 {
+		e.receive("kept:*", fmt.Sprintf("kept:%d:%s", i, strings.Repeat("x", 64<<10)), "")
+	}
+	if n := len(e.buffers); n != 7 { // half of total_size
+		t.Errorf("%d channels with names of 64 KiB in 1 MiB", n)
+	}
+	quiet := len(e.buffers)
+	e.receive("kept:*", "kept:"+strings.Repeat("x", 1<<20), "")
+	if len(e.buffers) != quiet {
+		t.Errorf("a name that there is no room for leaves %d of %d channels", len(e.buffers), quiet)
+	}
+}
