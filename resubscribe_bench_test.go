@@ -13,9 +13,9 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
 
-// resubscribed are more than Redis can confirm in one command: it closes a connection once 32 MB wait to be sent, which the
+// massChannels are more than Redis can confirm in one command: it closes a connection once 32 MB wait to be sent, which the
 // replies to 540,000 channels are. They take some 700 MB of heap here and as much of Redis.
-const resubscribed = 900_000
+const massChannels = 900_000
 
 // resubscribeWait bounds one resubscription, which takes some seconds.
 const resubscribeWait = 2 * time.Minute
@@ -48,7 +48,7 @@ func BenchmarkResubscribe(b *testing.B) {
 }
 
 func resubscribeHub(b *testing.B, url string) *hub {
-	config := Hub{Redis: url, ReconnectMin: 1e7, Buffer: &Buffer{MaxChannels: resubscribed, TotalSize: 4 << 30}}
+	config := Hub{Redis: url, ReconnectMin: 1e7, Buffer: &Buffer{MaxChannels: massChannels, TotalSize: 4 << 30}}
 	s, err := config.resolve()
 	if err != nil {
 		b.Fatal(err)
@@ -57,7 +57,7 @@ func resubscribeHub(b *testing.B, url string) *hub {
 	h.start()
 	b.Cleanup(func() { _ = h.Destruct() })
 	w := newWaiter()
-	for i := range resubscribed {
+	for i := range massChannels {
 		if _, err := h.open([]string{fmt.Sprintf("job:00000000-0000-%d", i)}, nil, w); err != nil {
 			b.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func resubscribed(b *testing.B, h *hub, server *redistest.Server, last *generati
 	var first *generation
 	for end := time.Now().Add(resubscribeWait); ; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			b.Fatalf("only %d of %d channels after %v", liveChannels(h), resubscribed, resubscribeWait)
+			b.Fatalf("only %d of %d channels after %v", liveChannels(h), massChannels, resubscribeWait)
 		}
 		g := h.generation.Load()
 		if g == nil || g == last {
@@ -80,9 +80,9 @@ func resubscribed(b *testing.B, h *hub, server *redistest.Server, last *generati
 			first = g
 		}
 		if g != first {
-			b.Fatalf("the connection was lost again, with %d of %d channels", liveChannels(h), resubscribed)
+			b.Fatalf("the connection was lost again, with %d of %d channels", liveChannels(h), massChannels)
 		}
-		if g.unanswered() == 0 && resubscribeInfo(server, "pubsub_channels") == resubscribed && liveChannels(h) == resubscribed {
+		if g.unanswered() == 0 && resubscribeInfo(server, "pubsub_channels") == massChannels && liveChannels(h) == massChannels {
 			return g
 		}
 	}
