@@ -150,6 +150,7 @@ func BenchmarkScrape(b *testing.B) {
 // BenchmarkLook is what may look at every channel, since configurations and outages are few: ns/op is how long the hub's
 // lock is held, and the reader or the streams that come or go wait.
 func BenchmarkLook(b *testing.B) {
+	skipLong(b)
 	names := budgetNames(100_000)
 	for _, look := range []struct {
 		name       string

@@ -25,6 +25,7 @@ const (
 // BenchmarkHundredThousandChannels is a hub at its defaults under 20,000 messages a second over 100,000 channels that a
 // stream has open, total_size full. For profiles: make bench TESTFLAGS='-bench HundredThousand -cpuprofile cpu.out -memprofile heap.out'.
 func BenchmarkHundredThousandChannels(b *testing.B) {
+	skipLong(b)
 	server := redistest.Start(b)
 	config := Hub{Redis: server.URL(), Buffer: &Buffer{TotalSize: defaultTotalSize}}
 	s, err := config.resolve()

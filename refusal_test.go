@@ -132,7 +132,7 @@ func manyChannels(n int) (channels []string) {
 func TestOneForbiddenChannelAmongManyHurtsNoOther(t *testing.T) {
 	allowed := manyChannels(599)
 	names := slices.Insert(slices.Clone(allowed), 300, "forbidden")
-	r := startRefusals(t, "+@all resetchannels &ok*", "", `
+	r := startRefusals(t, "+@all resetchannels &__redis_sse:* &ok*", "", `
 		redis_sse /many `+strings.Join(names, " ")+` {
 			open_timeout 1m
 			drain 0s 0s
@@ -181,7 +181,7 @@ func TestOneForbiddenChannelAmongManyHurtsNoOther(t *testing.T) {
 
 // TestForbiddenChannelsOfAnOutage: what was opened while Redis was down is asked for in one command.
 func TestForbiddenChannelsOfAnOutage(t *testing.T) {
-	r := startRefusals(t, "+@all resetchannels &ok*", "", "")
+	r := startRefusals(t, "+@all resetchannels &__redis_sse:* &ok*", "", "")
 	r.waitLog("redis connected")
 	r.server.Kill()
 	r.waitLog("no redis connection")
@@ -225,7 +225,7 @@ func TestForbiddenChannelsOfAnOutage(t *testing.T) {
 }
 
 func TestAForbiddenPatternIsAskedForAgain(t *testing.T) {
-	r := startRefusals(t, "+@all resetchannels &job:1 &job:2", "", "")
+	r := startRefusals(t, "+@all resetchannels &__redis_sse:* &job:1 &job:2", "", "")
 	one := r.opened("/one/job:1")
 	connection := r.connection()
 	jobs, mixed := r.opened("/jobs"), r.opened("/mixed")
@@ -279,11 +279,11 @@ func TestAUserWhoMayNotUnsubscribe(t *testing.T) {
 
 // TestARightThatIsTakenAway: Redis closes the connection of a user who has a channel that is forbidden from now on.
 func TestARightThatIsTakenAway(t *testing.T) {
-	r := startRefusals(t, "+@all resetchannels &ok1 &ok2 &bad", "", "redis_sse /all ok1 bad ok2 {\ndrain 0s 0s\n}")
+	r := startRefusals(t, "+@all resetchannels &__redis_sse:* &ok1 &ok2 &bad", "", "redis_sse /all ok1 bad ok2 {\ndrain 0s 0s\n}")
 	bad, ok, all := r.opened("/one/bad"), r.opened("/one/ok1"), r.opened("/all")
 	r.delivers("bad", bad, all)
 	r.delivers("ok1", ok, all)
-	r.acl("resetchannels", "&ok1", "&ok2")
+	r.acl("resetchannels", "&__redis_sse:*", "&ok1", "&ok2")
 	if g := resumeMustGap(t, bad, "bad", gapRefused); g.After == nil {
 		t.Errorf("the gap %+v does not say since when", g)
 	}
