@@ -4,8 +4,6 @@ import (
 	"container/list"
 	"slices"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // subscription is the hub's refcounted interest in one channel or pattern. One
@@ -134,86 +132,6 @@ func (h *hub) idleLocked(sub *subscription) {
 	sub.linger = h.lingering.PushBack(sub)
 }
 
-// coverOf returns the pattern that b's own subscription is to be under: one
-// that is kept if there is one, else one that delivers now.
-func coverOf(b *buffer) *pattern {
-	var live *pattern
-	for _, p := range b.patterns {
-		if p.sub.kept && !p.sub.refused {
-			return p
-		}
-		if p.sub.live {
-			live = p
-		}
-	}
-	return live
-}
-
-// patternLocked returns the pattern of that name, a new one if there is none.
-// That looks at every channel; patterns come from the configuration, so there
-// are few of them, and they come seldom.
-func (h *hub) patternLocked(name string) *pattern {
-	if p := h.patterns[name]; p != nil {
-		return p
-	}
-	p := &pattern{timeline: timeline{name: name, pattern: true, usage: &h.usage}}
-	p.sub = &subscription{pat: p, line: &p.timeline}
-	h.patterns[name] = p
-	for _, b := range h.buffers {
-		if globMatch(name, b.name) {
-			b.attach(p)
-		}
-	}
-	return p
-}
-
-// addBufferLocked makes the buffer of a channel, as far back as the patterns
-// that cover it vouch.
-func (h *hub) addBufferLocked(channel string) *buffer {
-	b := &buffer{timeline: timeline{name: channel, usage: &h.usage}}
-	for _, p := range h.patterns {
-		if globMatch(p.name, channel) {
-			b.patterns = append(b.patterns, p)
-		}
-	}
-	b.inherit()
-	h.buffers[channel] = b
-	h.countChannelLocked(b, 1)
-	return b
-}
-
-// keepLocked makes these the kept patterns. A channel that only a pattern
-// served which is kept no longer is subscribed before that pattern is given up.
-func (h *hub) keepLocked(kept map[string]bool) {
-	for name := range kept {
-		sub := h.patternLocked(name).sub
-		sub.kept, sub.wanted = true, true
-		h.unlingerLocked(sub)
-		h.changedLocked(sub)
-	}
-	for name, p := range h.patterns {
-		if p.sub.kept && !kept[name] {
-			p.sub.kept = false
-			h.idleLocked(p.sub)
-			h.releaseLocked(p)
-		}
-	}
-}
-
-// releaseLocked has the channels under p, which is not kept any more or was
-// refused, look for another pattern or be subscribed themselves.
-func (h *hub) releaseLocked(p *pattern) {
-	for _, b := range h.buffers {
-		if b.sub == nil || b.sub.under != p {
-			continue
-		}
-		if other := coverOf(b); other != nil && other.sub.kept {
-			b.sub.lean(other)
-		}
-		h.changedLocked(b.sub)
-	}
-}
-
 // countSubscriptionsLocked includes channels that a kept pattern serves, but
 // none that nobody has asked for.
 func (h *hub) countSubscriptionsLocked() int {
@@ -291,32 +209,6 @@ func (h *hub) forgetLocked(sub *subscription, reason gapReason) {
 	}
 }
 
-// forgetPatternLocked looks at every channel, as patternLocked does.
-func (h *hub) forgetPatternLocked(p *pattern, reason gapReason) {
-	delete(h.patterns, p.name)
-	for _, b := range h.buffers {
-		if !b.covers(p) {
-			continue
-		}
-		if b.sub != nil && b.sub.under == p {
-			b.sub.lean(nil)
-			h.changedLocked(b.sub)
-		}
-		live := b.detach(p)
-		switch {
-		case b.sub == nil && len(b.patterns) == 0:
-			h.discardLocked(b, reason)
-		case !live:
-			b.goDown(h.complete())
-			if b.sub != nil && b.sub.refused {
-				b.refuse() // nothing else would tell its streams for a while
-				b.clients.wake()
-			}
-		}
-	}
-	p.discard()
-}
-
 // countChannelLocked counts b's being there, or with -1 its being gone.
 func (h *hub) countChannelLocked(b *buffer, sign int64) {
 	h.channelBytes += sign * channelCost(b.name)
@@ -368,71 +260,4 @@ func (h *hub) take() *command {
 		return nil
 	}
 	return c
-}
-
-// refusalPeriod is how long a channel that Redis refused is not asked for
-// again: an ACL changes seldom, and clients that come back every few seconds
-// must not make Redis refuse each time.
-const refusalPeriod = 30 * time.Second
-
-// refusal is when a subscription was refused, monotonic milliseconds.
-type refusal struct {
-	sub *subscription
-	at  int64
-}
-
-// refused takes Redis's refusal of a command. That of several names says
-// nothing of any of them: each is asked for by itself then. Reader goroutine
-// only.
-func (h *hub) refused(subs []*subscription) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, sub := range subs {
-		if sub.gone {
-			continue
-		}
-		sub.written = false
-		if len(subs) > 1 {
-			sub.alone = true
-			h.changedLocked(sub)
-			continue
-		}
-		h.refusedLocked(sub)
-	}
-}
-
-func (h *hub) refusedLocked(sub *subscription) {
-	sub.alone, sub.refused = false, true
-	sub.lean(nil)
-	sub.line.refuse()
-	sub.line.clients.wake()
-	h.refusals.push(refusal{sub, h.clock.monotonic()})
-	if sub.pat != nil {
-		h.releaseLocked(sub.pat)
-	}
-}
-
-// retryRefused asks again for what was refused a refusalPeriod ago.
-func (h *hub) retryRefused() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	due := h.clock.monotonic() - refusalPeriod.Milliseconds()
-	for h.refusals.len() > 0 && h.refusals.at(0).at <= due {
-		sub := h.refusals.pop().sub
-		sub.refused, sub.alone = false, true
-		if !sub.gone {
-			h.changedLocked(sub)
-		}
-	}
-}
-
-// warnRefused logs one of the refusals of a refusalPeriod: a hundred forbidden
-// channels are one mistake. Reader goroutine only.
-func (h *hub) warnRefused(sub *subscription, cause error) {
-	now := h.clock.monotonic()
-	if h.warned != 0 && now-h.warned < refusalPeriod.Milliseconds() {
-		return
-	}
-	h.warned = max(now, 1)
-	h.log().Warn("redis refused a subscription", zap.String("hub", h.name), zap.String("name", sub.line.name), zap.Error(cause))
 }

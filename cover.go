@@ -1,0 +1,109 @@
+package redissse
+
+// What the hub knows of which pattern covers which channel. What looks at all
+// channels here does so when a pattern comes or goes: patterns come from the
+// configuration, so there are few of them, and they come seldom.
+
+// coverOf returns the pattern that b's own subscription is to be under: one
+// that is kept if there is one, else one that delivers now.
+func coverOf(b *buffer) *pattern {
+	var live *pattern
+	for _, p := range b.patterns {
+		if p.sub.kept && !p.sub.refused {
+			return p
+		}
+		if p.sub.live {
+			live = p
+		}
+	}
+	return live
+}
+
+// patternLocked returns the pattern of that name, a new one if there is none.
+func (h *hub) patternLocked(name string) *pattern {
+	if p := h.patterns[name]; p != nil {
+		return p
+	}
+	p := &pattern{timeline: timeline{name: name, pattern: true, usage: &h.usage}}
+	p.sub = &subscription{pat: p, line: &p.timeline}
+	h.patterns[name] = p
+	for _, b := range h.buffers {
+		if globMatch(name, b.name) {
+			b.attach(p)
+		}
+	}
+	return p
+}
+
+// addBufferLocked makes the buffer of a channel, as far back as the patterns
+// that cover it vouch.
+func (h *hub) addBufferLocked(channel string) *buffer {
+	b := &buffer{timeline: timeline{name: channel, usage: &h.usage}}
+	for _, p := range h.patterns {
+		if globMatch(p.name, channel) {
+			b.patterns = append(b.patterns, p)
+		}
+	}
+	b.inherit()
+	h.buffers[channel] = b
+	h.countChannelLocked(b, 1)
+	return b
+}
+
+// keepLocked makes these the kept patterns. A channel that only a pattern
+// served which is kept no longer is subscribed before that pattern is given up.
+func (h *hub) keepLocked(kept map[string]bool) {
+	for name := range kept {
+		sub := h.patternLocked(name).sub
+		sub.kept, sub.wanted = true, true
+		h.unlingerLocked(sub)
+		h.changedLocked(sub)
+	}
+	for name, p := range h.patterns {
+		if p.sub.kept && !kept[name] {
+			p.sub.kept = false
+			h.idleLocked(p.sub)
+			h.releaseLocked(p)
+		}
+	}
+}
+
+// releaseLocked has the channels under p, which is not kept any more or was
+// refused, look for another pattern or be subscribed themselves.
+func (h *hub) releaseLocked(p *pattern) {
+	for _, b := range h.buffers {
+		if b.sub == nil || b.sub.under != p {
+			continue
+		}
+		if other := coverOf(b); other != nil && other.sub.kept {
+			b.sub.lean(other)
+		}
+		h.changedLocked(b.sub)
+	}
+}
+
+// forgetPatternLocked takes a pattern out of the hub, and what only it held.
+func (h *hub) forgetPatternLocked(p *pattern, reason gapReason) {
+	delete(h.patterns, p.name)
+	for _, b := range h.buffers {
+		if !b.covers(p) {
+			continue
+		}
+		if b.sub != nil && b.sub.under == p {
+			b.sub.lean(nil)
+			h.changedLocked(b.sub)
+		}
+		live := b.detach(p)
+		switch {
+		case b.sub == nil && len(b.patterns) == 0:
+			h.discardLocked(b, reason)
+		case !live:
+			b.goDown(h.complete())
+			if b.sub != nil && b.sub.refused {
+				b.refuse() // nothing else would tell its streams for a while
+				b.clients.wake()
+			}
+		}
+	}
+	p.discard()
+}

@@ -1,0 +1,74 @@
+package redissse
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// refusalPeriod is how long a channel that Redis refused is not asked for
+// again: an ACL changes seldom, and clients that come back every few seconds
+// must not make Redis refuse each time.
+const refusalPeriod = 30 * time.Second
+
+// refusal is when a subscription was refused, monotonic milliseconds.
+type refusal struct {
+	sub *subscription
+	at  int64
+}
+
+// refused takes Redis's refusal of a command. That of several names says
+// nothing of any of them: each is asked for by itself then. Reader goroutine
+// only.
+func (h *hub) refused(subs []*subscription) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, sub := range subs {
+		if sub.gone {
+			continue
+		}
+		sub.written = false
+		if len(subs) > 1 {
+			sub.alone = true
+			h.changedLocked(sub)
+			continue
+		}
+		h.refusedLocked(sub)
+	}
+}
+
+func (h *hub) refusedLocked(sub *subscription) {
+	sub.alone, sub.refused = false, true
+	sub.lean(nil)
+	sub.line.refuse()
+	sub.line.clients.wake()
+	h.refusals.push(refusal{sub, h.clock.monotonic()})
+	if sub.pat != nil {
+		h.releaseLocked(sub.pat)
+	}
+}
+
+// retryRefused asks again for what was refused a refusalPeriod ago.
+func (h *hub) retryRefused() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	due := h.clock.monotonic() - refusalPeriod.Milliseconds()
+	for h.refusals.len() > 0 && h.refusals.at(0).at <= due {
+		sub := h.refusals.pop().sub
+		sub.refused, sub.alone = false, true
+		if !sub.gone {
+			h.changedLocked(sub)
+		}
+	}
+}
+
+// warnRefused logs one of the refusals of a refusalPeriod: a hundred forbidden
+// channels are one mistake. Reader goroutine only.
+func (h *hub) warnRefused(sub *subscription, cause error) {
+	now := h.clock.monotonic()
+	if h.warned != 0 && now-h.warned < refusalPeriod.Milliseconds() {
+		return
+	}
+	h.warned = max(now, 1)
+	h.log().Warn("redis refused a subscription", zap.String("hub", h.name), zap.String("name", sub.line.name), zap.Error(cause))
+}
