@@ -26,6 +26,11 @@ func (w *world) weigh() {
 	var messages, bytes int64
 	for _, p := range w.hub.patterns {
 		bytes += indexCost*int64(p.entries.len()) + gapCost*int64(p.breaks.len())
+		for i := range p.entries.len() {
+			if m := p.entries.at(i); w.hub.buffers[m.home.name] != m.home && m.home.usage == &w.hub.usage {
+				w.fail("the index of %s holds a message of %s that no buffer holds", p.name, m.home.name)
+			}
+		}
 	}
 	for _, b := range w.hub.buffers {
 		messages += int64(b.entries.len())

@@ -76,8 +76,7 @@ type hole struct{ from, to uint64 }
 // batch is what one read found. It is reused from read to read.
 type batch struct {
 	items   []item
-	sources int       // how many the stream has
-	again   []*source // once for each message that another source had, too
+	sources int // how many the stream has
 	holes   []hole
 	bound   uint64 // items beyond it must wait: some channel was not read that far
 	live    bool   // every channel was confirmed at head
@@ -132,9 +131,6 @@ func (s *stream) wrote(b *batch) {
 		}
 		it.src.refusal = max(it.src.refusal, it.refusal)
 	}
-	for _, src := range b.again {
-		src.index++
-	}
 	s.cursor = b.end
 }
 
@@ -145,7 +141,7 @@ func (s *stream) collect(b *batch) bool {
 	// The cursor may be ahead of head for the moment in which the reader has
 	// appended or confirmed but not yet published.
 	head = max(head, s.cursor.seq)
-	b.items, b.holes, b.again = b.items[:0], b.holes[:0], b.again[:0]
+	b.items, b.holes = b.items[:0], b.holes[:0]
 	b.bound, b.live, b.sources = head, true, len(s.sources)
 	share := max(4, batchMessages/max(1, len(s.sources)))
 	shareBytes := batchBytes / max(1, len(s.sources))
@@ -227,7 +223,7 @@ func (s *source) collectFloor(from cursor, b *batch) {
 	case s.reading:
 		it.reason, it.missed = gapSlowClient, int64(oldest-s.index)
 		if t.pattern && b.sources > 1 {
-			it.missed = -1 // some of them may come from another source
+			it.missed = -1 // some of them came, or will come, from another source
 		}
 	}
 	b.items = append(b.items, it)
@@ -275,8 +271,7 @@ func (s *stream) fold(b *batch) {
 		if it.msg != nil {
 			it.src.gapOpen = false
 			if n := len(kept); n > 0 && kept[n-1].msg == it.msg {
-				b.again = append(b.again, it.src) // a channel, and a pattern that covers it
-				continue
+				continue // of a channel, and of a pattern that covers it
 			}
 			kept = append(kept, it)
 			continue

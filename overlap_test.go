@@ -1,0 +1,208 @@
+package redissse
+
+import (
+	"testing"
+	"time"
+
+	"testing/synctest"
+)
+
+// keep has the hub keep patterns and nothing else.
+func (w *world) keep(patterns ...string) {
+	s := *w.hub.settings.Load()
+	s.keep = patterns
+	w.hub.register(&s, &s, w.hub.log())
+	w.settle()
+}
+
+// A channel without a buffer is vouched for from the outage on, not from
+// before it.
+func TestChannelFirstOpenedAfterAnOutageUnderAKeptPattern(t *testing.T) {
+	w := newWorld(t, roomy)
+	w.keep("[ab]")
+	s := w.opened(cursor{}, "a")
+	c := s.cursor
+	w.hub.close(s, newWaiter())
+	w.hub.dropIdle(0)
+	w.down()
+	w.publish("a", 0)
+	w.up = true
+	w.settle()
+	w.publish("a", 0)
+	w.settle()
+	expect(t, w.opened(c, "a"), "gap:a:redis_disconnected", "2")
+}
+
+// Of two patterns the one that has been there longer counts.
+func TestTheBetterOfTwoPatternsVouches(t *testing.T) {
+	for name, patterns := range map[string][]string{"longer first": {"*", "[ab]"}, "shorter first": {"[ab]", "*"}} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 { // in whichever order the hub looks at them
+				w := newWorld(t, roomy)
+				w.opening(nil, patterns[:1])
+				c := w.opening([]string{"c"}, nil).cursor
+				w.opening(nil, patterns[1:])
+				w.publish("a", 0)
+				w.settle()
+				expect(t, w.opened(c, "a"), "1")
+			}
+		})
+	}
+}
+
+func TestChannelIsLiveUnderOneOfTwoPatterns(t *testing.T) {
+	for range 10 { // in whichever order the hub looks at them
+		w := newWorld(t, roomy)
+		w.keep("[ab]", "*")
+		w.acl["*"] = true
+		w.down()
+		w.up = true
+		w.settle()
+		s := w.opening([]string{"a"}, nil)
+		if !s.live() {
+			t.Fatal("a channel under a live pattern is not live")
+		}
+		w.publish("a", 0)
+		w.settle()
+		expect(t, s, "1")
+	}
+}
+
+func TestOneGapTellsOfAFloorAndARefusal(t *testing.T) {
+	w := newWorld(t, limits{messages: 1, bytes: 1 << 30})
+	s := w.opening([]string{"a"}, nil)
+	s.wrote(expect(t, s))
+	w.publish("a", 0)
+	w.publish("a", 0)
+	w.settle()
+	w.hub.expire(-1)
+	w.acl["a"] = true
+	w.down()
+	w.up = true
+	w.settle()
+	s.wrote(expect(t, s, "gap:a:slow_client"))
+	expect(t, s)
+}
+
+func TestLastOverAChannelAndItsPattern(t *testing.T) {
+	w := newWorld(t, roomy)
+	w.opening([]string{"a"}, []string{"*"})
+	for range 5 {
+		w.publish("a", 0)
+	}
+	w.settle()
+	s, err := w.hub.open([]string{"a"}, []string{"*"}, newWaiter())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.begin(start{mode: startLast, n: 3}, w.hub.clock.now())
+	expect(t, s, "3", "4", "5")
+}
+
+// resumed returns a stream that goes on from another node's cursor.
+func (w *world) resumed(c cursor, channels, patterns []string) *stream {
+	w.t.Helper()
+	s, err := w.hub.open(channels, patterns, newWaiter())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.settle()
+	s.begin(start{resume: true, cursor: c, readable: true}, w.hub.clock.now())
+	return s
+}
+
+func TestChannelAndItsPatternResumeExactlyElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newWorld(t, roomy), newWorld(t, roomy)
+		s := a.opening([]string{"a"}, []string{"*"})
+		b.opening([]string{"a"}, []string{"*"})
+		for range 2 { // the first ones have no anchor
+			time.Sleep(time.Minute)
+			for _, w := range []*world{a, b} {
+				w.hub.answered(w.hub.clock.monotonic())
+				for range anchorWindow {
+					w.publish("a", 0)
+				}
+				w.settle()
+			}
+		}
+		c := read(s).items[5].id
+		expect(t, b.resumed(c, []string{"a"}, []string{"*"}), "7", "8")
+	})
+}
+
+// After an outage a channel may be confirmed before a pattern that covers it.
+// Its messages can be compared then, but the pattern lacks some of them.
+func TestPatternAfterAnOutageFindsNoAnchor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newWorld(t, roomy), newWorld(t, roomy)
+		s := a.opening(nil, []string{"*"})
+		b.opening([]string{"a"}, []string{"*"})
+		time.Sleep(time.Minute)
+		b.down()
+		b.up = true
+		b.acl["*"] = true // confirmed late
+		b.settle()
+		same := func() {
+			for _, w := range []*world{a, b} {
+				w.say("a", "same")
+				w.wire = append(w.wire, pong(w.hub.clock.monotonic()))
+				w.settle()
+			}
+		}
+		for range anchorWindow {
+			same()
+		}
+		c := read(s).end // behind the newest one that the pattern lacks on b
+		clear(b.acl)
+		b.hub.mu.Lock()
+		p := b.hub.patterns["*"].sub
+		p.refused = false
+		b.hub.changedLocked(p)
+		b.hub.mu.Unlock()
+		b.settle()
+		same()
+		if items := read(b.resumed(c, nil, []string{"*"})).items; len(items) == 0 || items[len(items)-1].msg == nil {
+			t.Error("node b sends nothing after a cursor that lacks its last message")
+		}
+	})
+}
+
+// To make room for a message its own pattern may go, if that only lingers: the
+// copy that another one brings is the first then.
+func TestPatternThatGoesToMakeRoomForItsMessage(t *testing.T) {
+	w := newWorld(t, roomy)
+	s := *w.hub.settings.Load()
+	s.budget.channels = 1
+	w.hub.settings.Store(&s)
+	w.hub.close(w.opening(nil, []string{"[ab]"}), newWaiter())
+	w.hub.close(w.opening([]string{"c"}, nil), newWaiter())
+	all := w.opening(nil, []string{"*"})
+	w.publish("a", 0)
+	w.settle()
+	expect(t, all, "1")
+	if len(w.hub.buffers) != 1 || w.hub.patterns["[ab]"] != nil {
+		t.Errorf("%d channels, want 1, and no pattern [ab]", len(w.hub.buffers))
+	}
+	w.weigh()
+}
+
+// A stream may hold messages of a buffer that has gone meanwhile.
+func TestWhatIsReadOfADroppedBufferIsNotCounted(t *testing.T) {
+	w := newWorld(t, roomy)
+	s := w.opening(nil, []string{"*"})
+	w.publish("a", 0)
+	w.settle()
+	b := expect(t, s, "1")
+	w.hub.mu.Lock()
+	w.hub.dropQuietestLocked()
+	w.hub.mu.Unlock()
+	m := b.items[0].msg
+	if body, made := m.home.body(m, &format{}, roomy); len(body) == 0 || made.size != 0 {
+		t.Errorf("a body of %d bytes counts %d", len(body), made.size)
+	}
+	if n := len(w.hub.aging.list); n != 0 {
+		t.Errorf("%d buffers are listed for expiry, want none", n)
+	}
+	w.weigh()
+}
