@@ -181,7 +181,7 @@ func TestPatternThatGoesToMakeRoomForItsMessage(t *testing.T) {
 	w.publish("a", 0)
 	w.settle()
 	expect(t, all, "1")
-	if len(w.hub.buffers) != 1 || w.hub.patterns["[ab]"] != nil {
+	if b := w.hub.buffers["a"]; len(w.hub.buffers) != 1 || w.hub.patterns["[ab]"] != nil || len(b.patterns) != 1 {
 		t.Errorf("%d channels, want 1, and no pattern [ab]", len(w.hub.buffers))
 	}
 	w.weigh()
