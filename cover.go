@@ -4,19 +4,19 @@ package redissse
 // channels here does so when a pattern comes or goes: patterns come from the
 // configuration, so there are few of them, and they come seldom.
 
-// coverOf returns the pattern that b's own subscription is to be under: one
-// that is kept if there is one, else one that delivers now.
-func coverOf(b *buffer) *pattern {
-	var live *pattern
+// coverOf returns the pattern that b's own subscription is to be under: a kept
+// one that delivers, else any that does, since that must not go meanwhile, else
+// a kept one that is going to.
+func coverOf(b *buffer) (best *pattern) {
 	for _, p := range b.patterns {
-		if p.sub.kept && !p.sub.refused {
+		switch {
+		case p.sub.live && p.sub.kept:
 			return p
-		}
-		if p.sub.live {
-			live = p
+		case p.sub.live, best == nil && p.sub.kept && !p.sub.refused:
+			best = p
 		}
 	}
-	return live
+	return best
 }
 
 // patternLocked returns the pattern of that name, a new one if there is none.
@@ -69,13 +69,14 @@ func (h *hub) keepLocked(kept map[string]bool) {
 }
 
 // releaseLocked has the channels under p, which is not kept any more or was
-// refused, look for another pattern or be subscribed themselves.
+// refused, go over to another kept pattern that delivers already, or be
+// subscribed themselves.
 func (h *hub) releaseLocked(p *pattern) {
 	for _, b := range h.buffers {
 		if b.sub == nil || b.sub.under != p {
 			continue
 		}
-		if other := coverOf(b); other != nil && other.sub.kept {
+		if other := coverOf(b); other != nil && other.sub.kept && other.sub.live {
 			b.sub.lean(other)
 		}
 		h.changedLocked(b.sub)

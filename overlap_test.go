@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -13,6 +14,35 @@ func (w *world) keep(patterns ...string) {
 	s.keep = patterns
 	w.hub.register(&s, &s, w.hub.log())
 	w.settle()
+}
+
+// A kept pattern that takes another one's place is not confirmed yet: until
+// then the other one has to stay, or the channel to be subscribed itself.
+func TestAKeptPatternTakesAnothersPlace(t *testing.T) {
+	w := newWorld(t, roomy)
+	w.keep("[ab]")
+	s := w.opening([]string{"a"}, nil)
+	s.wrote(expect(t, s))
+	next := *w.hub.settings.Load()
+	next.keep = []string{"*"}
+	w.hub.reconfigure(func([]registration) []registration { return []registration{{&next, &next, w.hub.log()}} })
+	w.hub.dropIdle(0)
+	for w.write() { // what Redis answers is read later
+		w.publish("a", 0)
+		w.hub.dropIdle(0)
+	}
+	w.settle()
+	w.publish("a", 0)
+	w.hub.dropIdle(0)
+	w.settle()
+	var want []string
+	for n := range w.sent {
+		want = append(want, fmt.Sprint(n+1))
+	}
+	expect(t, s, want...)
+	if w.redis["psubscribe [ab]"] || !w.redis["psubscribe *"] {
+		t.Errorf("Redis has %v", w.redis)
+	}
 }
 
 // A channel without a buffer is vouched for from the outage on, not from

@@ -68,9 +68,10 @@ type item struct {
 	refusal  uint64 // which refusal it tells of, 0 for none
 }
 
-// hole is a stretch of seqs, from < seq <= to, in which one of the stream's
-// channels was unconfirmed and no gap has told so yet. Ids in it must not be
-// trusted by another node beyond the last complete cursor.
+// hole is a stretch of seqs, from < seq <= to, in which something of the stream
+// may be missing (a channel was unconfirmed, a pattern's floor is above) and no
+// gap has told so yet. Ids in it must not be trusted by another node beyond the
+// last complete cursor.
 type hole struct{ from, to uint64 }
 
 // batch is what one read found. It is reused from read to read.
@@ -154,8 +155,8 @@ func (s *stream) collect(b *batch) bool {
 	return true
 }
 
-// collect adds the source's items after a cursor to b, at most n messages and about
-// size bytes of them.
+// collect adds the source's items after a cursor to b, at most n messages and
+// about size bytes of them.
 func (s *source) collect(from cursor, head uint64, n, size int, b *batch) bool {
 	c := from.seq
 	s.gapOpen = false
@@ -260,8 +261,9 @@ func (s *source) collectMessages(c uint64, n, size int, b *batch) {
 }
 
 // fold drops the items beyond the bound (other channels were not read that far,
-// or only up to head), and gaps that follow a gap of the
-// same channel with no message between: one gap tells of both.
+// or only up to head), messages that another source has brought, and gaps that
+// follow a gap of the same source with no message between: one gap tells of
+// both.
 func (s *stream) fold(b *batch) {
 	kept := b.items[:0]
 	for _, it := range b.items {
