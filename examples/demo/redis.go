@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 )
 
 var errRestarting = errors.New("a restart is under way")
@@ -21,11 +22,30 @@ type embeddedRedis struct {
 }
 
 func startEmbeddedRedis() (*embeddedRedis, error) {
-	server, err := miniredis.Run()
+	server, err := startMiniredis("127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("starting the embedded Redis: %w", err)
 	}
 	return &embeddedRedis{addr: server.Addr(), server: server}, nil
+}
+
+// startMiniredis adds ROLE, which miniredis lacks and hubs ask for: they would warn that a demo does without it.
+func startMiniredis(addr string) (*miniredis.Miniredis, error) {
+	m := miniredis.NewMiniRedis()
+	if err := m.StartAddr(addr); err != nil {
+		return nil, err
+	}
+	err := m.Server().Register("ROLE", func(c *server.Peer, _ string, _ []string) {
+		c.WriteLen(3) // a master, at offset 0, without replicas
+		c.WriteBulk("master")
+		c.WriteInt(0)
+		c.WriteLen(0)
+	})
+	if err != nil {
+		m.Close()
+		return nil, fmt.Errorf("adding ROLE: %w", err)
+	}
+	return m, nil
 }
 
 func (r *embeddedRedis) port() string {
@@ -47,10 +67,11 @@ func (r *embeddedRedis) restart(stop <-chan struct{}, outage time.Duration) erro
 	case <-time.After(outage):
 	}
 	// A new one: a closed miniredis keeps its cancelled context.
-	r.server = miniredis.NewMiniRedis()
-	if err := r.server.StartAddr(r.addr); err != nil {
+	server, err := startMiniredis(r.addr)
+	if err != nil {
 		return fmt.Errorf("starting the embedded Redis on %q again: %w", r.addr, err)
 	}
+	r.server = server
 	return nil
 }
 
