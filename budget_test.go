@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -185,9 +184,7 @@ func TestCountedBytesAreRealHeapOfWhatRedisSends(t *testing.T) {
 			defer func() { _ = h.Destruct() }()
 			h.register("test", s, zap.NewNop())
 			h.start()
-			for server.Do("PUBSUB", "NUMPAT").(int64) == 0 {
-				time.Sleep(time.Millisecond)
-			}
+			await(t, "the pattern", func() bool { return server.Do("PUBSUB", "NUMPAT").(int64) == 1 })
 			before := heapHeld()
 			n := messages * 20 / max(20, size/50)
 			pipe := client.Pipeline()
@@ -199,11 +196,7 @@ func TestCountedBytesAreRealHeapOfWhatRedisSends(t *testing.T) {
 					}
 				}
 			}
-			for end := time.Now().Add(gatewayWait); h.usage.messages.Load() < int64(n); time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatalf("%d of %d messages came", h.usage.messages.Load(), n)
-				}
-			}
+			await(t, "all messages", func() bool { return h.usage.messages.Load() == int64(n) })
 			judgeHeap(t, h, before)
 		})
 	}

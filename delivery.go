@@ -157,9 +157,11 @@ func (d *delivery) send(p []byte) error {
 
 // gap returns the data of the item's gap event.
 func (it *item) gap() gap {
-	g := gap{Channel: it.src.line.name, Reason: it.reason}
-	if it.src.line.pattern {
-		g.Channel, g.Pattern = "", g.Channel
+	g := gap{Reason: it.reason}
+	if line := it.src.line; line.pattern {
+		g.Pattern = line.name
+	} else {
+		g.Channel = line.name
 	}
 	if it.after != (cursor{}) {
 		after := it.after.String()

@@ -45,7 +45,7 @@ type hub struct {
 	kick     chan struct{} // wakes the writer: changed or the replies it waits for
 	exiting  chan struct{} // closed once Caddy exits
 	exitAt   time.Time     // set before exiting is closed
-	usage    usage         // of all buffers
+	usage    usage         // of all buffers and indexes
 	metrics  *hubMetrics
 
 	publisher publisher
@@ -56,11 +56,11 @@ type hub struct {
 	stop       context.CancelFunc
 	running    sync.WaitGroup
 
-	next   uint64 // the newest seq; reader goroutine only
-	lastAt int64  // the newest receipt time; reader goroutine only
-
-	last   arrival // reader goroutine only
-	warned int64   // when a refusal was logged last; reader goroutine only
+	// Of the reader goroutine only.
+	next      uint64 // the newest seq
+	lastAt    int64  // the newest receipt time
+	last      arrival
+	refusalAt int64 // when a refusal was logged last, monotonic milliseconds; 0: never
 
 	mu         sync.Mutex
 	buffers    map[string]*buffer

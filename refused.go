@@ -66,9 +66,9 @@ func (h *hub) retryRefused() {
 // channels are one mistake. Reader goroutine only.
 func (h *hub) warnRefused(sub *subscription, cause error) {
 	now := h.clock.monotonic()
-	if h.warned != 0 && now-h.warned < refusalPeriod.Milliseconds() {
+	if h.refusalAt != 0 && now-h.refusalAt < refusalPeriod.Milliseconds() {
 		return
 	}
-	h.warned = max(now, 1)
+	h.refusalAt = max(now, 1)
 	h.log().Warn("redis refused a subscription", zap.String("hub", h.name), zap.String("name", sub.line.name), zap.Error(cause))
 }
