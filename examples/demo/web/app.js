@@ -3,6 +3,7 @@ import { Check } from './check.js';
 const channels = ['chat:1', 'job:1'];
 const awayFor = 5000;  // what "drop my connection" lasts
 const rowsKept = 250;
+const unknownQuestion = '… in the middle of an answer';
 const $ = (id) => document.getElementById(id);
 
 const checks = Object.fromEntries(channels.map((c) => [c, new Check()]));
@@ -132,7 +133,10 @@ function gap(e) {
   for (const c of channels) if (!channel || c === channel) checks[c].gap();
   const text = `lost here: ${missed === null ? '' : missed + ', '}${reason}`;
   badge(row('gap', channel ?? pattern, text, e.lastEventId, new Date(serverNow())), 'gap');
-  if (channel === 'chat:1') $('answer').append(Object.assign(document.createElement('mark'), { textContent: 'gap' }), ' ');
+  if (channel === 'chat:1') {
+    $('question').textContent = unknownQuestion; // what comes next may belong to another one
+    $('answer').append(Object.assign(document.createElement('mark'), { textContent: 'gap' }), ' ');
+  }
   showChecks();
 }
 
@@ -243,6 +247,7 @@ $('drop').onclick = drop;
 $('restart').onclick = restartRedis;
 $('reload').onclick = reloadCaddy;
 $('publish').onsubmit = publish;
+$('question').textContent = unknownQuestion;
 showChecks();
 showHow();
 await Promise.race([showState(), new Promise((r) => setTimeout(r, 500))]);
