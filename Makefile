@@ -17,10 +17,10 @@ HISTORIES ?= 20000
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz build lint bench fmt tidy-check examples
+.PHONY: help run test test-browser fuzz build lint bench fmt tidy-check examples
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
 	cd examples/demo && go build -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
@@ -28,6 +28,12 @@ run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
 test: ## Run all tests with the race detector against a real redis-server (installed if missing, as is a C compiler)
 	@scripts/install-test-tools.sh
 	$(call each,go test -race -timeout 20m $(TESTFLAGS) ./...)
+
+test-browser: ## Run the tests in Chromium and Firefox (Debian's; installed if missing); pictures go to SCREENSHOTS
+	@scripts/install-test-tools.sh
+	@scripts/install-browsers.sh
+	@export SCREENSHOTS="$${SCREENSHOTS:-$$(mktemp -d -t caddy-redis-sse-screenshots-XXXXXX)}"; echo "pictures of the demo page: $$SCREENSHOTS"; \
+	go test -race -tags browser -count 1 -parallel 6 -timeout 10m $(TESTFLAGS) ./internal/browsertest
 
 fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 20s)
 	@scripts/install-test-tools.sh
@@ -40,6 +46,8 @@ lint: ## Check formatting, go vet, staticcheck
 	@files=$$(gofmt -s -l .) || exit 1; test -z "$$files" || { echo "not formatted (make fmt):"; echo "$$files"; exit 1; }
 	$(call each,go vet ./...)
 	$(call each,go run $(STATICCHECK) ./...)
+	go vet -tags browser ./internal/browsertest
+	go run $(STATICCHECK) -tags browser ./internal/browsertest
 
 bench: ## Run the benchmarks
 	$(call each,go test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...)

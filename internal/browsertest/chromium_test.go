@@ -1,0 +1,140 @@
+//go:build browser && linux
+
+package browsertest
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// chromium is a Chromium behind drive.mjs.
+type chromium struct {
+	process *process
+	stdin   io.WriteCloser
+	read    sync.WaitGroup
+
+	mu      sync.Mutex
+	last    int
+	waiting map[int]chan<- reply // nil once the driver has ended
+}
+
+type command map[string]any
+
+type reply struct {
+	ID    int    `json:"id"`
+	Value string `json:"value"`
+	Error string `json:"error"`
+}
+
+func startChromium() (*chromium, error) {
+	home := filepath.Join(testDir, "chromium")
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return nil, err
+	}
+	bin, err := exec.LookPath("chromium")
+	if err != nil {
+		return nil, fmt.Errorf("finding chromium: %w", err)
+	}
+	cmd := exec.Command("node", "drive.mjs", bin)
+	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home)
+	c := &chromium{waiting: map[int]chan<- reply{}}
+	if c.stdin, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	answers, stdout, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout = stdout
+	c.process, err = launch(cmd)
+	_ = stdout.Close() // the driver's
+	if err != nil {
+		return nil, errors.Join(err, answers.Close())
+	}
+	c.read.Go(func() { c.receive(answers) })
+	keep(c)
+	_, err = c.do(command{"command": "version"})
+	return c, err
+}
+
+// receive hands out answers until the driver ends.
+func (c *chromium) receive(answers io.ReadCloser) {
+	lines := bufio.NewScanner(answers)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r reply
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			break
+		}
+		c.mu.Lock()
+		to := c.waiting[r.ID]
+		delete(c.waiting, r.ID)
+		c.mu.Unlock()
+		to <- r
+	}
+	_ = answers.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, to := range c.waiting {
+		to <- reply{Error: "the driver has ended"}
+	}
+	c.waiting = nil
+}
+
+// do has the driver execute a command, and returns its answer.
+func (c *chromium) do(cmd command) (string, error) {
+	to := make(chan reply, 1)
+	c.mu.Lock()
+	if c.waiting == nil {
+		c.mu.Unlock()
+		return "", fmt.Errorf("driving chromium: the driver has ended: %s", c.process.log)
+	}
+	c.last++
+	cmd["id"] = c.last
+	c.waiting[c.last] = to
+	line, err := json.Marshal(cmd)
+	if err == nil {
+		_, err = c.stdin.Write(append(line, '\n'))
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return "", fmt.Errorf("driving chromium: %w: %s", err, c.process.log)
+	}
+	select {
+	case r := <-to:
+		if r.Error != "" {
+			return "", fmt.Errorf("driving chromium, %q: %s\n%s", cmd["command"], r.Error, c.process.log)
+		}
+		return r.Value, nil
+	case <-time.After(patience):
+		return "", fmt.Errorf("driving chromium, %q: no answer after %v", cmd["command"], patience)
+	}
+}
+
+func (*chromium) name() string { return "chromium" }
+
+func (c *chromium) open(tab, url string) error {
+	_, err := c.do(command{"command": "open", "page": tab, "url": url})
+	return err
+}
+
+func (c *chromium) close(tab string) error {
+	_, err := c.do(command{"command": "close", "page": tab})
+	return err
+}
+
+func (c *chromium) quit() error {
+	_ = c.stdin.Close()
+	err := within("chromium to quit", c.process.exited)
+	c.process.kill()
+	c.read.Wait()
+	return err
+}

@@ -1,0 +1,51 @@
+// Drives one Chromium: takes a command a line on stdin, as JSON, and answers each on stdout. Ends, and the browser with it, when
+// stdin does.
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+
+const browser = await chromium.launch({
+  executablePath: process.argv[2],
+  args: [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync',
+  ],
+});
+const context = await browser.newContext({ ignoreHTTPSErrors: true, reducedMotion: 'reduce' });
+context.setDefaultTimeout(50_000); // less than the tests' own, so that it is playwright that says what was waited for
+const pages = new Map();
+
+const commands = {
+  version: async () => browser.version(), // asked for first: it tells that the browser runs
+  // Only asks for the page: whether it comes is the test's question.
+  open: async ({ page, url }) => {
+    const tab = await context.newPage();
+    pages.set(page, tab);
+    tab.on('pageerror', (err) => console.error(`${page}: ${err}`));
+    tab.goto(url, { waitUntil: 'commit' }).catch(() => {});
+  },
+  close: async ({ page }) => pages.get(page).close(),
+  size: async ({ page, width, height }) => {
+    await pages.get(page).setViewportSize({ width, height });
+    // Painted anew: a screenshot right after it had the page's top twice.
+    await pages.get(page).evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  },
+  click: async ({ page, selector }) => pages.get(page).click(selector),
+  wait: async ({ page, selector }) => pages.get(page).waitForSelector(selector).then(() => ''),
+  text: async ({ page, selector }) => (await pages.get(page).locator(selector).allInnerTexts()).join('\n'),
+  screenshot: async ({ page, path }) => pages.get(page).screenshot({ path }).then(() => ''),
+};
+
+function answer(reply) {
+  process.stdout.write(JSON.stringify(reply) + '\n');
+}
+
+async function run({ id, command, ...args }) {
+  try {
+    answer({ id, value: await commands[command](args) ?? '' });
+  } catch (err) {
+    answer({ id, error: err.message });
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) run(JSON.parse(line)); // side by side: some wait
+await browser.close();

@@ -1,0 +1,138 @@
+//go:build browser && linux
+
+package browsertest
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// firefox is a Firefox that nobody drives. It starts with a page of ours, home.html, which asks what to do and opens tabs.
+type firefox struct {
+	process *process
+	home    *httptest.Server
+	quitted chan struct{} // closed by quit
+	mu      sync.Mutex    // held while an order is carried out
+	orders  chan order
+	done    chan string // how the last order went, empty if well
+}
+
+type order struct {
+	Open  string `json:"open,omitempty"` // the URL
+	Close bool   `json:"close,omitempty"`
+	Tab   string `json:"tab"`
+}
+
+//go:embed home.html
+var homePage []byte
+
+//go:embed user.js
+var firefoxSettings []byte
+
+func startFirefox() (*firefox, error) {
+	profile := filepath.Join(testDir, "firefox")
+	if err := makeProfile(profile); err != nil {
+		return nil, fmt.Errorf("making a profile for firefox: %w", err)
+	}
+	f := &firefox{quitted: make(chan struct{}), orders: make(chan order), done: make(chan string)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(homePage)
+	})
+	mux.HandleFunc("GET /order", f.order)
+	mux.HandleFunc("POST /done", f.carriedOut)
+	f.home = httptest.NewServer(mux)
+
+	cmd := exec.Command("firefox-esr", "--headless", "--no-remote", "--profile", profile, f.home.URL)
+	cmd.Env = append(os.Environ(), "HOME="+profile, "XDG_CONFIG_HOME="+profile, "XDG_CACHE_HOME="+profile, "MOZ_CRASHREPORTER_DISABLE=1")
+	var err error
+	if f.process, err = launch(cmd); err != nil {
+		f.home.Close()
+		return nil, fmt.Errorf("starting firefox: %w", err)
+	}
+	keep(f)
+	return f, nil
+}
+
+// makeProfile makes a profile that calls nobody and trusts the tests' authority.
+func makeProfile(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "user.js"), firefoxSettings, 0o600); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"-N", "--empty-password"},
+		{"-A", "-n", "browsertest", "-t", "C,,", "-i", authority.root},
+	} {
+		out, err := exec.Command("certutil", append(args, "-d", "sql:"+dir)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("certutil %q: %w: %s", args, err, out)
+		}
+	}
+	return nil
+}
+
+// order answers the home page when there is something to do.
+func (f *firefox) order(w http.ResponseWriter, r *http.Request) {
+	select {
+	case o := <-f.orders:
+		_ = json.NewEncoder(w).Encode(o) // a failed write is firefox's end
+	case <-r.Context().Done():
+	case <-f.quitted:
+	}
+}
+
+func (f *firefox) carriedOut(_ http.ResponseWriter, r *http.Request) {
+	select {
+	case f.done <- r.URL.Query().Get("error"):
+	case <-r.Context().Done():
+	case <-f.quitted:
+	}
+}
+
+// do has the home page carry out an order. Tests that run side by side take turns.
+func (f *firefox) do(o order) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	timeout := time.After(patience)
+	orders, done := f.orders, (chan string)(nil) // first to give the order, then to hear of it
+	for {
+		select {
+		case orders <- o:
+			orders, done = nil, f.done
+		case failed := <-done:
+			if failed != "" {
+				return fmt.Errorf("driving firefox, %+v: %s", o, failed)
+			}
+			return nil
+		case <-f.process.exited:
+			return fmt.Errorf("driving firefox: it has ended: %w: %s", f.process.err, f.process.log)
+		case <-timeout:
+			return fmt.Errorf("driving firefox, %+v: no answer after %v: %s", o, patience, f.process.log)
+		}
+	}
+}
+
+func (*firefox) name() string { return "firefox" }
+
+func (f *firefox) open(tab, url string) error { return f.do(order{Open: url, Tab: tab}) }
+func (f *firefox) close(tab string) error     { return f.do(order{Close: true, Tab: tab}) }
+
+// quit kills it: the profile goes, too.
+func (f *firefox) quit() error {
+	close(f.quitted)
+	f.process.kill()
+	f.home.Close()
+	return nil
+}
