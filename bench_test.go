@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,8 +32,8 @@ func benchHub(b *testing.B, streams int) (*hub, []*delivery, []*waiter) {
 		s.begin(start{}, 0)
 		out := &sink{w: discard{}, control: http.NewResponseController(discard{}), watched: true, begun: true}
 		deliveries = append(deliveries, &delivery{
-			hub: h, stream: s, format: &f, sink: out,
-			ending: newEnding(newDrain(), h, time.Time{}), metrics: newRouteMetrics("bench", "a"),
+			hub: h, wake: w, stream: s, format: &f, sink: out,
+			ending: newEnding(newDrain(), h, w, time.Time{}), metrics: newRouteMetrics("bench", "a"),
 		})
 		wakes = append(wakes, w)
 	}
@@ -66,8 +67,7 @@ func BenchmarkAppendWake(b *testing.B) {
 			for b.Loop() {
 				h.receive("", "a", benchPayload)
 				for _, w := range wakes {
-					<-w.c
-					w.clear()
+					w.await()
 				}
 			}
 		})
@@ -82,11 +82,84 @@ func BenchmarkDeliver(b *testing.B) {
 	for b.Loop() {
 		h.receive("", "a", benchPayload)
 		for i, d := range deliveries {
-			<-wakes[i].c
-			wakes[i].clear()
+			wakes[i].await()
 			if err := d.write(nil, false); err != nil {
 				b.Fatal(err)
 			}
 		}
+	}
+}
+
+// BenchmarkWake is one message to n streams in their goroutines, parked as a
+// request's is, up to the last flush; only the connections are missing.
+func BenchmarkWake(b *testing.B) {
+	for _, n := range []int{100, 1000, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			h, deliveries, wakes := benchHub(b, n)
+			var all sync.WaitGroup // who still has to flush
+			var ended sync.WaitGroup
+			all.Add(n)
+			for _, d := range deliveries {
+				d.sink.w = flushes{all: &all}
+				d.sink.control = http.NewResponseController(d.sink.w)
+				ended.Go(func() { d.run(&Handler{heartbeat: time.Hour, retry: time.Second}) })
+			}
+			all.Wait()
+			b.ReportAllocs()
+			for b.Loop() {
+				all.Add(n)
+				h.receive("", "a", benchPayload)
+				all.Wait()
+			}
+			for _, w := range wakes {
+				w.signal(signalGone)
+			}
+			ended.Wait()
+		})
+	}
+}
+
+// flushes tells of each flush.
+type flushes struct {
+	discard
+	all *sync.WaitGroup
+}
+
+func (f flushes) FlushError() error { f.all.Done(); return nil }
+
+// BenchmarkRead is what one stream does to find one message.
+func BenchmarkRead(b *testing.B) {
+	h, deliveries, wakes := benchHub(b, 1)
+	s := deliveries[0].stream
+	var found batch
+	b.ReportAllocs()
+	for b.Loop() {
+		h.receive("", "a", benchPayload)
+		wakes[0].await()
+		s.read(&found)
+		s.wrote(&found)
+	}
+}
+
+// BenchmarkReplay is a stream that comes back to a full buffer: ns/op is for
+// its 1,000 messages, encoded before.
+func BenchmarkReplay(b *testing.B) {
+	h, deliveries, _ := benchHub(b, 1)
+	d := deliveries[0]
+	for range 1000 {
+		h.receive("", "a", benchPayload)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s, err := h.open([]string{"a"}, nil, d.wake)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.begin(start{mode: startAll}, 0)
+		d.stream = s
+		if err := d.write(nil, true); err != nil {
+			b.Fatal(err)
+		}
+		h.close(s, d.wake)
 	}
 }

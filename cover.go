@@ -102,7 +102,7 @@ func (h *hub) forgetPatternLocked(p *pattern, reason gapReason) {
 			b.goDown(h.complete())
 			if b.sub != nil && b.sub.refused {
 				b.refuse() // nothing else would tell its streams for a while
-				b.clients.wake()
+				b.clients.wake(signalData)
 			}
 		}
 	}

@@ -12,10 +12,13 @@ import (
 // delivery writes a stream's events to its client.
 type delivery struct {
 	hub     *hub
-	stream  *stream
+	tenancy *tenancy
+	wake    *waiter
+	forget  func() bool // has wake not be signalled any more when the client goes
+	stream  *stream     // nil unless there was room for it
 	format  *format
 	sink    *sink
-	ending  *ending
+	ending  *ending // nil until the response has begun
 	metrics *routeMetrics
 	behind  bool // the last write left something for the next stream
 	cut     bool // the client has not taken all that was written
@@ -35,7 +38,7 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 const maxScratch = 4 * batchBytes
 
 func (s *scratch) release() {
-	clear(s.batch.items[:cap(s.batch.items)]) // messages must not live on in the pool
+	clear(s.batch.items) // messages must not live on in the pool
 	s.out = s.out[:0]
 	if cap(s.out) <= maxScratch && cap(s.batch.items) <= 4*batchMessages {
 		scratches.Put(s)

@@ -13,25 +13,23 @@ import (
 type drain struct {
 	reload, exit time.Duration        // over which time, by why; not above 0: at once
 	grace        func() time.Duration // the configuration's grace_period, 0 for none
-	begun        chan struct{}        // closed when it begins
-	once         sync.Once
-	reason       endReason // set before begun is closed, as the next
+	begun        announcement
+	reason       endReason // known once begun is made, as the next
 	at           time.Time
 }
 
 func newDrain() *drain {
-	return &drain{begun: make(chan struct{}), grace: func() time.Duration { return 0 }}
+	return &drain{begun: announcement{signal: signalDrain}, grace: func() time.Duration { return 0 }}
 }
 
 // begin has the streams end, each at a random moment of the window. Calls
 // after the first do nothing.
 func (d *drain) begin() {
-	d.once.Do(func() {
+	d.begun.announce(func() {
 		d.at, d.reason = time.Now(), endReload
 		if caddy.Exiting() {
 			d.reason = endExit
 		}
-		close(d.begun)
 	})
 }
 
@@ -76,32 +74,49 @@ func (h *Handler) capAge(timeout time.Duration, log *zap.Logger) {
 // use.
 type ending struct {
 	drain    *drain
-	draining <-chan struct{} // nil once it has been noticed
-	exiting  <-chan struct{} // of the hub; nil unless the stream drains for a reload
 	hub      *hub
-	timer    *time.Timer
-	due      time.Time // zero: not known yet
+	wake     *waiter
+	draining bool        // noticed that the drain has begun
+	leaving  bool        // listening for Caddy's exit, since it drains for a reload
+	exiting  bool        // noticed that
+	timer    *time.Timer // nil until due is known
+	due      time.Time
 	reason   endReason
 }
 
 // newEnding returns the ending of a stream that may live until latest, or for
-// ever if that is zero.
-func newEnding(d *drain, h *hub, latest time.Time) *ending {
-	e := &ending{drain: d, draining: d.begun, hub: h, timer: time.NewTimer(1<<63 - 1)}
+// ever if that is zero. It has the stream signalled through wake.
+func newEnding(d *drain, h *hub, wake *waiter, latest time.Time) *ending {
+	e := &ending{drain: d, hub: h, wake: wake}
+	d.begun.add(wake)
 	if !latest.IsZero() {
 		e.within(max(0, time.Until(latest)), endMaxAge)
 	}
 	return e
 }
 
-func (e *ending) stop() { e.timer.Stop() }
+func (e *ending) stop() {
+	e.drain.begun.listeners.remove(e.wake)
+	if e.leaving {
+		e.hub.exiting.listeners.remove(e.wake)
+	}
+	if e.timer != nil {
+		e.timer.Stop()
+	}
+}
 
 // within has the stream end in d, unless it ends before anyway.
 func (e *ending) within(d time.Duration, reason endReason) {
-	if at := time.Now().Add(d); e.due.IsZero() || at.Before(e.due) {
-		e.due, e.reason = at, reason
-		e.timer.Reset(d)
+	at := time.Now().Add(d)
+	if e.timer != nil && !at.Before(e.due) {
+		return
 	}
+	e.due, e.reason = at, reason
+	if e.timer != nil {
+		e.timer.Reset(d)
+		return
+	}
+	e.timer = time.AfterFunc(d, func() { e.wake.signal(signalEnd) })
 }
 
 // spread has the stream end at a random moment of a window that began at some
@@ -110,22 +125,23 @@ func (e *ending) spread(began time.Time, window time.Duration, reason endReason)
 	e.within(max(0, jitter(0, window)-time.Since(began)), reason)
 }
 
-// drainBegun is to be called when draining is closed.
-func (e *ending) drainBegun() {
-	e.draining = nil
-	if e.drain.reason == endExit {
-		e.exitFrom(e.drain.at)
-		return
+// notice looks whether the drain has begun, or Caddy exits: the process waits
+// for the streams of earlier configurations, too.
+func (e *ending) notice() {
+	if !e.draining && e.drain.begun.made.Load() {
+		e.draining = true
+		if e.drain.reason == endExit {
+			e.exitFrom(e.drain.at)
+			return
+		}
+		e.spread(e.drain.at, graceful(e.drain.reload, e.drain.grace()), endReload)
+		e.leaving = true
+		e.hub.exiting.add(e.wake)
 	}
-	e.spread(e.drain.at, graceful(e.drain.reload, e.drain.grace()), endReload)
-	e.exiting = e.hub.exiting
-}
-
-// exitBegun is to be called when exiting is closed: the process waits for the
-// streams of earlier configurations, too.
-func (e *ending) exitBegun() {
-	e.exiting = nil
-	e.exitFrom(e.hub.exitAt)
+	if e.leaving && !e.exiting && e.hub.exiting.made.Load() {
+		e.exiting = true
+		e.exitFrom(e.hub.exitAt)
+	}
 }
 
 // exitFrom keeps to the grace_period of the newest configuration: it is the
@@ -135,19 +151,10 @@ func (e *ending) exitFrom(began time.Time) {
 }
 
 // passed reports whether the stream has been due for some time. A stream that
-// writes does not see its timer; it asks here.
+// writes does not see its signals; it asks here.
 func (e *ending) passed(since time.Duration) bool {
-	select {
-	case <-e.draining:
-		e.drainBegun()
-	default:
-	}
-	select {
-	case <-e.exiting:
-		e.exitBegun()
-	default:
-	}
-	return !e.due.IsZero() && time.Since(e.due) >= since
+	e.notice()
+	return e.timer != nil && time.Since(e.due) >= since
 }
 
 // tenancy is one handler's claim on its hub, held until both its Cleanup has

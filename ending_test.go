@@ -169,8 +169,7 @@ func TestExitRightAfterAReloadIsWithinTheNewestGracePeriod(t *testing.T) {
 		newest.grace = 5 * time.Second
 		w.hub.register(t, &newest, zap.NewNop())
 		begin := time.Now()
-		h.drain.at, h.drain.reason = begin, endExit
-		close(h.drain.begun)
+		h.drain.begun.announce(func() { h.drain.at, h.drain.reason = begin, endExit })
 		<-s.ended
 		if took := s.end.Sub(begin); took > 4*time.Second {
 			t.Errorf("ended %s after the exit began, want within 4/5 of the grace period", took)
@@ -341,9 +340,8 @@ func TestEndsAreCountedByTheirReason(t *testing.T) {
 		wantEnd(t, ends, endStalled)
 
 		ends = endsOf(t, h)
-		h.drain.reason = endExit
-		h.drain.at = time.Now()
-		close(h.drain.begun) // as begin does while Caddy exits, which this process does not
+		// As begin does while Caddy exits, which this process does not.
+		h.drain.begun.announce(func() { h.drain.at, h.drain.reason = time.Now(), endExit })
 		s = serve(t, h)
 		w.settled()
 		<-s.ended

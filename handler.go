@@ -67,39 +67,14 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	}
-	at, err := h.requestStart(r)
-	if err != nil {
-		return caddyhttp.Error(http.StatusBadRequest, err)
+	d, err := h.open(w, r, channels)
+	if d == nil {
+		return err
 	}
-	hub, err := h.tenancy.enter()
-	if err != nil {
-		return caddyhttp.Error(http.StatusInternalServerError, err)
-	}
-	defer h.tenancy.leave()
-	wake := newWaiter()
-	s, err := hub.open(channels, h.patterns, wake)
-	if err != nil {
-		h.metrics.ends[endRefused].Inc()
-		return refuse(w, r, err)
-	}
-	defer hub.close(s, wake)
-	if !awaitSettled(r.Context(), s, wake, h.openTimeout) {
-		return nil // the client has gone
-	}
-	s.begin(at, hub.clock.now())
-
-	setHeaders(w.Header())
-	w.WriteHeader(http.StatusOK)
-	d := &delivery{
-		hub: hub, stream: s, format: &h.format, sink: newSink(w, r, h.stallTimeout),
-		ending: newEnding(h.drain, hub, h.latest(r)), metrics: h.metrics,
-	}
-	defer d.ending.stop()
-	h.metrics.streams.Inc()
-	defer h.metrics.streams.Dec()
+	defer d.release()
 	// An error after this point is the client's connection: there is nobody
 	// to tell, and an error page would land in the stream.
-	h.metrics.ends[d.run(r.Context(), h, wake)].Inc()
+	h.metrics.ends[d.run(h)].Inc()
 	if d.cut && r.ProtoMajor == 3 {
 		// The end of the response would wait behind what the client has not
 		// taken, and an exit for the stream. This resets it. (Of the other
@@ -107,6 +82,56 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// open opens a stream and writes its headers. Without one it has answered a
+// request that there is no room for, or the client has gone, unless there is
+// an error.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string) (opened *delivery, err error) {
+	at, err := h.requestStart(r)
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	hub, err := h.tenancy.enter()
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	d := &delivery{hub: hub, tenancy: h.tenancy, wake: newWaiter(), format: &h.format, metrics: h.metrics}
+	defer func() {
+		if opened == nil {
+			d.release()
+		}
+	}()
+	d.forget = context.AfterFunc(r.Context(), func() { d.wake.signal(signalGone) })
+	if d.stream, err = hub.open(channels, h.patterns, d.wake); err != nil {
+		h.metrics.ends[endRefused].Inc()
+		return nil, refuse(w, r, err)
+	}
+	if !awaitSettled(d.stream, d.wake, h.openTimeout) {
+		return nil, nil // the client has gone
+	}
+	d.stream.begin(at, hub.clock.now())
+	setHeaders(w.Header())
+	w.WriteHeader(http.StatusOK)
+	d.sink = newSink(w, r, h.stallTimeout)
+	d.ending = newEnding(h.drain, hub, d.wake, h.latest(r))
+	h.metrics.streams.Inc()
+	return d, nil
+}
+
+// release gives up what open took.
+func (d *delivery) release() {
+	if d.ending != nil {
+		d.metrics.streams.Dec()
+		d.ending.stop()
+	}
+	if d.stream != nil {
+		d.hub.close(d.stream, d.wake)
+	}
+	if d.forget != nil {
+		d.forget()
+	}
+	d.tenancy.leave()
 }
 
 // latest returns when a stream of r has to end because of its age, zero for
@@ -126,23 +151,19 @@ func (h *Handler) latest(r *http.Request) time.Time {
 // awaitSettled waits until Redis has confirmed (or refused) all channels, for
 // timeout at the longest, so that what is published once the client sees the
 // stream open arrives. It reports false if the client went away.
-func awaitSettled(ctx context.Context, s *stream, wake *waiter, timeout time.Duration) bool {
+func awaitSettled(s *stream, wake *waiter, timeout time.Duration) bool {
 	if s.settled() {
 		return true
 	}
-	timer := time.NewTimer(timeout)
+	timer := time.AfterFunc(timeout, func() { wake.signal(signalTimeout) })
 	defer timer.Stop()
 	for {
-		select {
-		case <-wake.c:
-			wake.clear()
-			if s.settled() {
-				return true
-			}
-		case <-timer.C:
-			return true
-		case <-ctx.Done():
+		got := wake.await()
+		if got&signalGone != 0 {
 			return false
+		}
+		if got&signalTimeout != 0 || s.settled() {
+			return true
 		}
 	}
 }
@@ -150,38 +171,33 @@ func awaitSettled(ctx context.Context, s *stream, wake *waiter, timeout time.Dur
 // run writes the stream until the client goes away or stalls, or its ending
 // is due, and returns which of it was. The goroutine that net/http runs the
 // request in is all there is.
-func (d *delivery) run(ctx context.Context, h *Handler, wake *waiter) endReason {
+func (d *delivery) run(h *Handler) endReason {
 	if err := d.write(appendRetry(nil, h.retry.Milliseconds()), true); err != nil {
 		return d.endOf(err)
 	}
 	// The first beat comes early, by chance, so that streams that came back
 	// together do not beat together for ever.
-	heartbeat := time.NewTimer(jitter(h.heartbeat/2, h.heartbeat))
+	heartbeat := time.AfterFunc(jitter(h.heartbeat/2, h.heartbeat), func() { d.wake.signal(signalBeat) })
 	defer heartbeat.Stop()
-	end := d.ending
 	for {
-		var err error
-		select {
-		case <-wake.c:
-			wake.clear()
-			err = d.write(nil, false)
-		case <-heartbeat.C:
-			heartbeat.Reset(h.heartbeat)
-			err = d.write(nil, true)
-		case <-end.draining:
-			end.drainBegun()
-		case <-end.exiting:
-			end.exitBegun()
-		case <-end.timer.C:
-			// A retry of its own for each: they must not come back together.
-			if err = d.close(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds())); err != nil {
-				return d.endOf(err)
-			}
-			return end.reason
-		case <-ctx.Done():
+		got := d.wake.await()
+		if got&signalGone != 0 {
 			return endClient
 		}
-		if err != nil {
+		if got&(signalDrain|signalExit) != 0 {
+			d.ending.notice()
+		}
+		if got&signalEnd != 0 {
+			// A retry of its own for each: they must not come back together.
+			if err := d.close(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds())); err != nil {
+				return d.endOf(err)
+			}
+			return d.ending.reason
+		}
+		if got&signalBeat != 0 {
+			heartbeat.Reset(h.heartbeat)
+		}
+		if err := d.write(nil, got&signalBeat != 0); err != nil {
 			return d.endOf(err)
 		}
 	}

@@ -43,8 +43,8 @@ type hub struct {
 	settings atomic.Pointer[settings]   // in force
 	aging    aging
 	kick     chan struct{} // wakes the writer: changed or the replies it waits for
-	exiting  chan struct{} // closed once Caddy exits
-	exitAt   time.Time     // set before exiting is closed
+	exiting  announcement  // made once Caddy exits
+	exitAt   time.Time     // known once exiting is made
 	usage    usage         // of all buffers and indexes
 	metrics  *hubMetrics
 
@@ -78,7 +78,7 @@ type hub struct {
 // newHub makes a hub at rest; start connects it. It does no I/O.
 func newHub(name string, s *settings, log *zap.Logger) *hub {
 	h := &hub{
-		name: name, clock: newClock(), kick: make(chan struct{}, 1), exiting: make(chan struct{}),
+		name: name, clock: newClock(), kick: make(chan struct{}, 1), exiting: announcement{signal: signalExit},
 		buffers: map[string]*buffer{}, patterns: map[string]*pattern{}, metrics: newHubMetrics(name),
 		prober: newProber(),
 	}
@@ -192,12 +192,7 @@ func (h *hub) tick(ctx context.Context) {
 // exit tells the streams that Caddy exits. Those of earlier configurations
 // hear of it nowhere else: their server has shut down already.
 func (h *hub) exit() {
-	select {
-	case <-h.exiting:
-	default:
-		h.exitAt = time.Now()
-		close(h.exiting)
-	}
+	h.exiting.announce(func() { h.exitAt = time.Now() })
 }
 
 // confirmed records that Redis confirmed sub: from here on nothing of its
@@ -209,7 +204,7 @@ func (h *hub) confirmed(sub *subscription) {
 	wake := h.confirmedNow(sub, h.next, h.receipt())
 	h.head.Store(h.next)
 	for _, t := range wake {
-		t.clients.wake()
+		t.clients.wake(signalData)
 	}
 }
 

@@ -41,10 +41,10 @@ func (h *hub) receive(pattern, channel, payload string) {
 	}
 	h.head.Store(h.next)
 	if b != nil {
-		b.clients.wake()
+		b.clients.wake(signalData)
 	}
 	for _, p := range patterns {
-		p.clients.wake()
+		p.clients.wake(signalData)
 	}
 	h.metrics.received.Inc()
 	h.enforce()

@@ -41,7 +41,7 @@ func (h *hub) refusedLocked(sub *subscription) {
 	sub.alone, sub.refused = false, true
 	sub.lean(nil)
 	sub.line.refuse()
-	sub.line.clients.wake()
+	sub.line.clients.wake(signalData)
 	h.refusals.push(refusal{sub, h.clock.monotonic()})
 	if sub.pat != nil {
 		h.releaseLocked(sub.pat)

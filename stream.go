@@ -142,6 +142,7 @@ func (s *stream) collect(b *batch) bool {
 	// The cursor may be ahead of head for the moment in which the reader has
 	// appended or confirmed but not yet published.
 	head = max(head, s.cursor.seq)
+	clear(b.items) // beyond what is in use nothing is kept alive
 	b.items, b.holes = b.items[:0], b.holes[:0]
 	b.bound, b.live, b.sources = head, true, len(s.sources)
 	share := max(4, batchMessages/max(1, len(s.sources)))
@@ -179,6 +180,12 @@ func (s *source) collect(from cursor, head uint64, n, size int, b *batch) bool {
 	s.collectFloor(from, b)
 	s.collectMessages(c, n, size, b)
 	s.collectRefusal(c, b)
+	s.collectBreaks(c, b)
+	return true
+}
+
+func (s *source) collectBreaks(c uint64, b *batch) {
+	t := s.line
 	for i := range t.breaks.len() {
 		g := t.breaks.ptr(i)
 		if g.seq <= c {
@@ -188,7 +195,6 @@ func (s *source) collect(from cursor, head uint64, n, size int, b *batch) bool {
 		b.holes = append(b.holes, hole{m.seq, g.seq})
 		b.items = append(b.items, item{seq: g.seq, src: s, reason: g.reason, missed: -1, after: cursor{ms: m.ms, seq: m.seq}})
 	}
-	return true
 }
 
 // collectFloor adds the gap of a cursor below the timeline's floor. That of a

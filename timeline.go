@@ -178,8 +178,17 @@ func (t *timeline) newest() (seq uint64, at int64) {
 	return seq, at
 }
 
-// firstAfter returns the index in entries of the first message after seq c.
+// firstAfter returns the index in entries of the first message after seq c. Most
+// who ask have all but the newest, and that one everybody is looking at; a
+// search would touch messages that have long left the caches.
 func (t *timeline) firstAfter(c uint64) int {
+	n := t.entries.len()
+	switch {
+	case n == 0 || t.entries.at(n-1).seq <= c:
+		return n
+	case n == 1 || t.entries.at(n-2).seq <= c:
+		return n - 1
+	}
 	return t.entries.search(func(m *message) bool { return m.seq > c })
 }
 
