@@ -12,15 +12,18 @@ each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 # go test's flags for one run: make test TESTFLAGS='-run TestX -count 1'
 TESTFLAGS ?=
 
+# What "make bench-servers" measures: make bench-servers BENCHFLAGS='-only steady1 -rounds 5'
+BENCHFLAGS ?=
+
 # How many random histories "make fuzz" plays, and how long it fuzzes each target.
 HISTORIES ?= 20000
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser fuzz build lint bench fmt tidy-check examples
+.PHONY: help run test test-browser fuzz build lint bench bench-go bench-servers fmt tidy-check examples
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
 	cd examples/demo && go build -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
@@ -49,8 +52,15 @@ lint: ## Check formatting, go vet, staticcheck
 	go vet -tags browser ./internal/browsertest
 	go run $(STATICCHECK) -tags browser ./internal/browsertest
 
-bench: ## Run the benchmarks
+bench: bench-go bench-servers ## Run all benchmarks (20 minutes on two cores)
+
+bench-go: ## Run the Go benchmarks
 	$(call each,go test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...)
+
+bench-servers: ## Measure the gateway beside a bare Caddy handler and nchan (nginx; installed from Debian if missing)
+	@scripts/install-test-tools.sh
+	@scripts/install-bench-tools.sh
+	go run ./internal/tools/bench $(BENCHFLAGS)
 
 fmt: ## Format the Go code
 	gofmt -s -w .

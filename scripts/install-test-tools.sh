@@ -3,6 +3,8 @@
 # redis-server, since what they are about is how a real one behaves, and a C
 # compiler, since the race detector is cgo.
 set -eu
+cd "$(dirname "$0")/.."
+. scripts/apt.sh
 
 missing=
 command -v redis-server >/dev/null || missing="$missing redis-server"
@@ -12,29 +14,13 @@ if [ -z "$missing" ]; then
 fi
 echo "not on PATH, installing:$missing"
 
-as_root() {
-	if [ "$(id -u)" -eq 0 ]; then
-		"$@"
-	else
-		sudo "$@"
-	fi
-}
-
 if command -v apt-get >/dev/null; then
-	as_root apt-get update -qq
-	as_root env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 redis-server gcc libc6-dev >/dev/null
+	apt_install redis-server gcc libc6-dev
 elif command -v brew >/dev/null; then # untested; the compiler comes with Xcode's command line tools
 	brew install redis
 elif command -v apk >/dev/null; then # untested
 	as_root apk add redis gcc musl-dev
 else
-	echo "install by hand:$missing; there is no apt-get, brew or apk here" >&2
-	exit 1
+	apt_install redis-server "$(go env CC)" # says that there is no apt-get
 fi
-for tool in redis-server "$(go env CC)"; do
-	command -v "$tool" >/dev/null || {
-		echo "the packages put no $tool on PATH" >&2
-		exit 1
-	}
-done
+on_path redis-server "$(go env CC)"
