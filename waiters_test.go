@@ -74,11 +74,17 @@ func TestAnAnnouncementReachesEverybodyOnce(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if n := len(a.listeners.list); n > 0 {
+			if n := a.listeners.count(); n > 0 {
 				t.Errorf("%d still listen", n)
 			}
 		})
 	}
+}
+
+func (s *waiters) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.list)
 }
 
 func TestAStreamThatHasEndedListensForNothing(t *testing.T) {
@@ -88,7 +94,7 @@ func TestAStreamThatHasEndedListensForNothing(t *testing.T) {
 		w.settled()
 		listening := func(draining, exiting int) {
 			t.Helper()
-			got := [2]int{len(h.drain.begun.listeners.list), len(w.hub.exiting.listeners.list)}
+			got := [2]int{h.drain.begun.listeners.count(), w.hub.exiting.listeners.count()}
 			if got != [2]int{draining, exiting} {
 				t.Errorf("%v listen for the drain and the exit, want %d and %d", got, draining, exiting)
 			}

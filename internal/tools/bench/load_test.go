@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -255,7 +256,7 @@ func streamALoad(t *testing.T, h *host, who peer, http2 bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Bad != 0 || f.Rate <= 0 || f.CPU <= 0 || f.P99 < f.P50 {
+	if f.Bad != 0 || f.Rate <= 0 || f.P99 < f.P50 { // CPU may be less than a tick, memory may have been given back
 		t.Errorf("got %+v", f)
 	}
 	if who == gateway && (f.Conns < 1 || f.Conns > 5) {
@@ -265,7 +266,34 @@ func streamALoad(t *testing.T, h *host, who peer, http2 bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.KiB <= 0 || f.Opens <= 0 {
+	if f.Opens <= 0 {
 		t.Errorf("got %+v", f)
 	}
+}
+
+func TestUsageCountsChildrenToo(t *testing.T) {
+	p := newProcess("", t.TempDir(), nil, "sh", "-c", "sh -c 'while :; do :; done'; exit")
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop()
+	defer func() { // first the child: it would outlive its parent
+		pids, err := family(p.cmd.Process.Pid)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, pid := range slices.Backward(pids) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		u, err := p.usage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.cpu >= 10*clockTick && u.rss > 100 {
+			return
+		}
+	}
+	t.Error("a child that is busy uses no CPU time or no memory")
 }

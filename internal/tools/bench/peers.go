@@ -174,7 +174,7 @@ https://%[3]s {
 
 // nginxConf is nchan as its documentation sets it up, with room for the
 // clients, one worker, memory enough, and buffers of 1,000 messages instead of
-// 10, which a client would fall behind at high rates.
+// 10: they are not to be what limits it.
 func (h *host) nginxConf(s *site) string {
 	global, local := "", ""
 	if s.peer == nchanRedis {
