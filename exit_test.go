@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -60,7 +61,7 @@ func TestSIGTERMEndsTwoHundredStreamsProperlyAndTheProcess(t *testing.T) {
 		for _, s := range streams {
 			resumeMessages(t, s, "hello")
 		}
-		p.signal(syscall.SIGTERM)
+		p.Signal(p.t, syscall.SIGTERM)
 		judgeCleanEnds(t, streams)
 		judgeApart(t, streams)
 		p.awaitExit()
@@ -70,7 +71,7 @@ func TestSIGTERMEndsTwoHundredStreamsProperlyAndTheProcess(t *testing.T) {
 func TestSIGINTEndsStreamsProperlyAndTheProcess(t *testing.T) {
 	p := startCaddy(t, "", exitRoutes)
 	streams := p.open(httpOne, "/jobs", 10)
-	p.signal(syscall.SIGINT)
+	p.Signal(p.t, syscall.SIGINT)
 	judgeCleanEnds(t, streams)
 	p.awaitExit()
 }
@@ -112,7 +113,7 @@ func TestAnExitEndsTheStreamsOfEarlierConfigurationsProperly(t *testing.T) {
 						t.Fatalf("no stream of configuration %d is open", i+1)
 					}
 				}
-				p.signal(syscall.SIGTERM)
+				p.Signal(p.t, syscall.SIGTERM)
 				for _, streams := range generations {
 					judgeCleanEnds(t, streams)
 				}
@@ -141,7 +142,7 @@ func exitAnyGets(streams []*ssetest.Stream, payload string) (got bool) {
 func TestAnExitEndsStreamsProperlyWithinTheGracePeriod(t *testing.T) {
 	p := startCaddy(t, "grace_period 3s", "redis_sse jobs {\ndrain 30s 30s\n}")
 	streams := p.openEach("/", 10)
-	p.signal(syscall.SIGTERM)
+	p.Signal(p.t, syscall.SIGTERM)
 	judgeCleanEnds(t, streams)
 	p.awaitExit()
 }
@@ -152,7 +153,7 @@ func TestAnExitEndsEarlierConfigurationsWithinTheNewestGracePeriod(t *testing.T)
 	p := startCaddy(t, "", routes)
 	streams := p.openEach("/", 10)
 	p.reload(withHub(p.redis, "grace_period 3s", routes))
-	p.signal(syscall.SIGTERM)
+	p.Signal(p.t, syscall.SIGTERM)
 	judgeCleanEnds(t, streams)
 	p.awaitExit()
 }
@@ -168,8 +169,8 @@ func TestAReloadEndsStreamsProperlyDespiteTheGracePeriod(t *testing.T) {
 func TestStreamsGoOnDuringTheShutdownDelay(t *testing.T) {
 	p := startCaddy(t, "shutdown_delay 2s", "redis_sse jobs {\ndrain 30s 0s\n}")
 	streams := p.openEach("/", 10)
-	p.signal(syscall.SIGTERM)
-	p.wait("the delay to begin", func() bool { return strings.Contains(p.logged(), "shutdown scheduled") })
+	p.Signal(p.t, syscall.SIGTERM)
+	proctest.Poll(p.t, "the delay to begin", func() bool { return strings.Contains(p.Log(), "shutdown scheduled") })
 	rounds := 0
 	for exitDelayed(p, streams, fmt.Sprintf("round %d", rounds)) {
 		rounds++
@@ -192,7 +193,7 @@ func exitDelayed(p *caddyProcess, streams []*ssetest.Stream, payload string) boo
 		}
 		switch {
 		case more && e.Data == payload:
-		case strings.Contains(p.logged(), "servers shutting down"):
+		case strings.Contains(p.Log(), "servers shutting down"):
 			return false
 		default:
 			p.t.Fatalf("%s: a stream got %+q (ended: %t) during the delay", payload, e, !more)
@@ -233,8 +234,8 @@ func judgeExitUnconfirmed(t *testing.T, proto, global, option string) {
 			go func() { bodies <- exitBody(t, client, p.url(proto, path)) }()
 		}
 	}
-	p.wait("the requests to be served", func() bool { return p.inFlight() == (1+each)*opened })
-	p.signal(syscall.SIGTERM)
+	proctest.Poll(p.t, "the requests to be served", func() bool { return p.inFlight() == (1+each)*opened })
+	p.Signal(p.t, syscall.SIGTERM)
 	for range cap(bodies) {
 		if body := <-bodies; body != nil {
 			judgeLastBytes(t, body)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage" // Caddy has settled on the home directory before the tests can move it
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
@@ -56,7 +55,7 @@ func newGateway(t *testing.T) *gateway { return newGatewayOver(t, httpOne) }
 // newGatewayOver prepares a gateway that is read over one HTTP version. It runs once it is loaded.
 func newGatewayOver(t *testing.T, proto string) *gateway {
 	t.Helper()
-	addr := freeGatewayAddr(t)
+	addr := proctest.FreeAddr(t)
 	g := &gateway{t: t, addr: addr, proto: proto, site: siteOver(proto, addr), client: clientOver(t, proto, addr)}
 	gatewayLogs.reset()
 	t.Cleanup(func() {
@@ -112,7 +111,7 @@ func (g *gateway) tryConfig(global, routes string) error {
 %s {
 	%s%s
 }
-`, filepath.Join(testDir, "storage"), global, g.site, siteLines(g.proto), routes)
+`, filepath.Join(proctest.Dir(), "storage"), global, g.site, siteLines(g.proto), routes)
 	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
 	config, _, err := adapter.Adapt([]byte(text), nil)
 	if err != nil {
@@ -224,22 +223,6 @@ func judgeLastBytes(t *testing.T, body []byte) {
 	if bytes.Count(body, []byte("retry: ")) != 2 {
 		t.Errorf("want a retry at the beginning and one at the end: %q", body)
 	}
-}
-
-// freeGatewayAddr returns an address nobody listens on. Caddy itself would share a port with another process. The ports are
-// outside the ephemeral range and that of redistest.
-func freeGatewayAddr(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(9000)))
-		if err != nil {
-			continue
-		}
-		_ = ln.Close()
-		return ln.Addr().String()
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // gatewayLogs is what the gateway of the running test has logged. Loggers outlive configurations, so it is one for all.

@@ -13,27 +13,18 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
-// caddyBinary builds cmd/caddy, once for all tests of a run.
-var caddyBinary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(testDir, "caddy")
-	if out, err := exec.Command("go", "build", "-o", path, "./cmd/caddy").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building cmd/caddy: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
 // runCaddy runs a command of the binary on a Caddyfile and returns what it printed. One that goes on for long is an error.
 func runCaddy(t *testing.T, text string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
+	proctest.Caddy(t) // takes its time, the first time
 	ctx, cancel := context.WithTimeout(t.Context(), gatewayWait)
 	defer cancel()
 	cmd := caddyCommand(ctx, t, args...)
@@ -50,11 +41,7 @@ func runCaddy(t *testing.T, text string, args ...string) (stdout, stderr string,
 // another one's locks.
 func caddyCommand(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	bin, err := caddyBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd := exec.CommandContext(ctx, proctest.Caddy(t), args...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
 	return cmd
@@ -62,15 +49,12 @@ func caddyCommand(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 
 // caddyProcess is "caddy run" with a Redis of its own. It serves the same over HTTP/1.1, and over HTTP/2 and HTTP/3.
 type caddyProcess struct {
+	*proctest.Process
 	t      *testing.T
 	redis  *redistest.Server
 	admin  string
 	plain  string // where HTTP/1.1 is served
 	secure string // where HTTP/2 and HTTP/3 are
-	cmd    *exec.Cmd
-	log    *os.File
-	exited chan struct{}
-	err    error // once exited is closed
 }
 
 // processConfig are the lines of a configuration: its global options and what its sites do.
@@ -94,25 +78,13 @@ func startCaddy(t *testing.T, global, routes string) *caddyProcess {
 func startCaddyWith(t *testing.T, redis *redistest.Server, config processConfig) *caddyProcess {
 	t.Helper()
 	p := &caddyProcess{
-		t: t, redis: redis, admin: processAddr(t), plain: processAddr(t), secure: processAddr(t),
-		exited: make(chan struct{}), cmd: caddyCommand(context.Background(), t, "run", "--config", "Caddyfile"),
+		t: t, redis: redis, admin: proctest.FreeAddr(t), plain: proctest.FreeAddr(t), secure: proctest.FreeAddr(t),
 	}
-	if err := os.WriteFile(filepath.Join(p.cmd.Dir, "Caddyfile"), p.caddyfile(config), 0o600); err != nil {
+	cmd := caddyCommand(context.Background(), t, "run", "--config", "Caddyfile")
+	if err := os.WriteFile(filepath.Join(cmd.Dir, "Caddyfile"), p.caddyfile(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var err error
-	if p.log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
-		t.Fatal(err)
-	}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.exited)
-	}()
-	t.Cleanup(p.kill)
+	p.Process = proctest.Start(t, cmd)
 	p.awaitUp()
 	return p
 }
@@ -137,47 +109,10 @@ func (p *caddyProcess) caddyfile(config processConfig) []byte {
 		siteOver(httpTwo, p.secure), siteLines(httpTwo), config.routes)
 }
 
-// processAddrs are the addresses handed out: tests that run side by side must not get the same one.
-var processAddrs sync.Map
-
-func processAddr(t *testing.T) string {
-	t.Helper()
-	for {
-		addr := freeGatewayAddr(t)
-		if _, taken := processAddrs.LoadOrStore(addr, true); !taken {
-			return addr
-		}
-	}
-}
-
-func (p *caddyProcess) kill() {
-	_ = p.cmd.Process.Kill() // fails only if it has ended
-	<-p.exited
-	_ = p.log.Close()
-	if p.t.Failed() {
-		p.t.Logf("log of caddy:\n%s", p.logged())
-	}
-}
-
-// logged is what the process has logged so far.
-func (p *caddyProcess) logged() string {
-	p.t.Helper()
-	text, err := os.ReadFile(p.log.Name())
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return string(text)
-}
-
 // awaitUp returns when the process serves.
 func (p *caddyProcess) awaitUp() {
 	p.t.Helper()
-	p.wait("caddy to serve", func() bool {
-		select {
-		case <-p.exited:
-			p.t.Fatalf("caddy ended at once: %v", p.err)
-		default:
-		}
+	p.Poll(p.t, "caddy to serve", func() bool {
 		response, err := http.Head(siteOver(httpOne, p.plain))
 		if err != nil {
 			return false
@@ -186,16 +121,6 @@ func (p *caddyProcess) awaitUp() {
 		return true
 	})
 	awaitCertificate(p.t, p.secure)
-}
-
-// wait polls what cannot wake the test, until it is true.
-func (p *caddyProcess) wait(what string, done func() bool) {
-	p.t.Helper()
-	for end := time.Now().Add(gatewayWait); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			p.t.Fatalf("waiting for %s: not after %v", what, gatewayWait)
-		}
-	}
 }
 
 // client returns a new client for an HTTP version, that is, one with connections of its own.
@@ -288,21 +213,12 @@ func (p *caddyProcess) inFlight() (n int) {
 	return n
 }
 
-func (p *caddyProcess) signal(sig syscall.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(sig); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
 // awaitExit waits for the end of the process, which must report success.
 func (p *caddyProcess) awaitExit() {
 	p.t.Helper()
 	select {
-	case <-p.exited:
-		if p.err != nil {
-			p.t.Errorf("caddy ended with %v", p.err)
-		}
+	case <-p.Exited():
+		p.AwaitExit(p.t)
 	case <-time.After(gatewayWait):
 		p.t.Errorf("caddy goes on:\n%s", p.fromAdmin("/debug/pprof/goroutine?debug=1"))
 	}

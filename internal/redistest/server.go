@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
 const (
@@ -159,7 +161,7 @@ func (s *Server) launch() error {
 	before := len(s.log())
 
 	cmd := exec.Command(s.bin, s.commandLine()...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, childAttr()
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, proctest.ChildAttr(syscall.SIGKILL)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
