@@ -9,13 +9,14 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/dustin/go-humanize"
 )
 
 func init() {
 	httpcaddyfile.RegisterGlobalOption("redis_sse", parseGlobal)
 	httpcaddyfile.RegisterHandlerDirective("redis_sse", parseHandler)
 	httpcaddyfile.RegisterDirectiveOrder("redis_sse", httpcaddyfile.Before, "respond")
+	httpcaddyfile.RegisterHandlerDirective("redis_sse_publish", parsePublishHandler)
+	httpcaddyfile.RegisterDirectiveOrder("redis_sse_publish", httpcaddyfile.Before, "respond")
 }
 
 // parseGlobal reads the global option, once for each hub:
@@ -37,6 +38,12 @@ func init() {
 //	    probe_interval <duration>
 //	    reconnect_min  <duration>
 //	    reconnect_max  <duration>
+//	    publisher {
+//	        attempts         <count>
+//	        backoff          <duration>
+//	        breaker_failures <count>
+//	        breaker_reset    <duration>
+//	    }
 //	}
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := &App{Hubs: map[string]*Hub{}}
@@ -99,37 +106,64 @@ func (c *Hub) parseOption(d *caddyfile.Dispenser) error {
 		return parsePositive(d, &c.ReconnectMin)
 	case "reconnect_max":
 		return parsePositive(d, &c.ReconnectMax)
+	case "publisher":
+		return c.parsePublisher(d)
 	}
 	return d.Errf("unrecognized subdirective %q", d.Val())
 }
 
 func (c *Hub) parseBuffer(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
 	if c.Buffer != nil {
 		return d.Err("buffer is given twice")
 	}
 	c.Buffer = new(Buffer)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		var err error
+	return parseBlock(d, func() error {
 		switch d.Val() {
 		case "messages":
-			err = parseCount(d, &c.Buffer.Messages)
+			return parseCount(d, &c.Buffer.Messages)
 		case "max_age":
-			err = parsePositive(d, &c.Buffer.MaxAge)
+			return parsePositive(d, &c.Buffer.MaxAge)
 		case "channel_size":
-			err = parseSize(d, &c.Buffer.ChannelSize)
+			return parseSize(d, &c.Buffer.ChannelSize)
 		case "total_size":
-			err = parseSize(d, &c.Buffer.TotalSize)
+			return parseSize(d, &c.Buffer.TotalSize)
 		case "max_message":
-			err = parseSize(d, &c.Buffer.MaxMessage)
+			return parseSize(d, &c.Buffer.MaxMessage)
 		case "max_channels":
-			err = parseCount(d, &c.Buffer.MaxChannels)
-		default:
-			err = d.Errf("unrecognized subdirective %q", d.Val())
+			return parseCount(d, &c.Buffer.MaxChannels)
 		}
-		if err != nil {
+		return d.Errf("unrecognized subdirective %q", d.Val())
+	})
+}
+
+func (c *Hub) parsePublisher(d *caddyfile.Dispenser) error {
+	if c.Publisher != nil {
+		return d.Err("publisher is given twice")
+	}
+	c.Publisher = new(Publisher)
+	return parseBlock(d, func() error {
+		switch d.Val() {
+		case "attempts":
+			return parseCount(d, &c.Publisher.Attempts)
+		case "backoff":
+			return parsePositive(d, &c.Publisher.Backoff)
+		case "breaker_failures":
+			return parseCount(d, &c.Publisher.BreakerFailures)
+		case "breaker_reset":
+			return parsePositive(d, &c.Publisher.BreakerReset)
+		}
+		return d.Errf("unrecognized subdirective %q", d.Val())
+	})
+}
+
+// parseBlock reads the block of an option without arguments, each line with
+// option.
+func parseBlock(d *caddyfile.Dispenser, option func() error) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := option(); err != nil {
 			return err
 		}
 	}
@@ -157,6 +191,9 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    stall_timeout  <duration>
 //	    max_stream_age <duration>
 //	    drain          <reload> [<exit>]
+//	    max_streams    <count>
+//	    max_streams_per <key> <count>
+//	    cors_origins   <origin>...
 //	    gap_event      <name>
 //	    cursor_event   <name>
 //	}
@@ -168,16 +205,21 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	if h.Hub != "" && h.Redis != "" {
-		return d.Errf("hub %q and redis are both given: a handler takes one of them", h.Hub)
-	}
 	if err := h.resolve(); err != nil {
 		return d.WrapErr(err)
 	}
-	if strings.Contains(h.Redis, "{") {
+	return checkHub(d, h.Hub, h.Redis)
+}
+
+// checkHub checks how a handler names its hub.
+func checkHub(d *caddyfile.Dispenser, hub, redis string) error {
+	if hub != "" && redis != "" {
+		return d.Errf("hub %q and redis are both given: a handler takes one of them", hub)
+	}
+	if strings.Contains(redis, "{") {
 		return nil // placeholders are for the machine it runs on
 	}
-	if _, err := redisOptions(h.Redis); err != nil {
+	if _, err := redisOptions(redis); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil
@@ -215,6 +257,12 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		return parsePositive(d, &h.MaxStreamAge)
 	case "drain":
 		return h.parseDrain(d)
+	case "max_streams":
+		return parseCount(d, &h.MaxStreams)
+	case "max_streams_per":
+		return h.parseMaxStreamsPer(d)
+	case "cors_origins":
+		return parseList(d, &h.CORSOrigins)
 	case "gap_event":
 		return parseString(d, &h.GapEvent)
 	case "cursor_event":
@@ -241,97 +289,81 @@ func (h *Handler) parseDrain(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// The functions below read the one argument of the current option and name
-// both in their errors.
-
-func parseString(d *caddyfile.Dispenser, to *string) error {
-	key := d.Val()
-	if !d.NextArg() {
-		return d.ArgErr()
-	}
-	if *to = d.Val(); *to == "" {
-		return d.Errf("%s is empty", key)
-	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return nil
-}
-
-func parseList(d *caddyfile.Dispenser, to *[]string) error {
+func (h *Handler) parseMaxStreamsPer(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
-	if len(args) == 0 {
+	if len(args) != 2 {
 		return d.ArgErr()
 	}
-	*to = append(*to, args...)
-	return nil
-}
-
-func parseWords(d *caddyfile.Dispenser, to *string, check func(string) error) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.ArgErr()
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return d.Errf("max_streams_per is %q, want a key and a count", strings.Join(args, " "))
 	}
-	*to = strings.Join(args, " ")
-	if err := check(*to); err != nil {
+	limit := StreamLimit{Key: args[0], Max: n}
+	if err := limit.check(); err != nil {
 		return d.WrapErr(err)
 	}
+	h.MaxStreamsPer = append(h.MaxStreamsPer, limit)
 	return nil
 }
 
-func parseDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
-	var s string
-	key := d.Val()
-	if err := parseString(d, &s); err != nil {
-		return err
-	}
-	t, err := caddy.ParseDuration(s)
-	if err != nil || t < 0 {
-		return d.Errf("%s is %q, want a duration", key, s)
-	}
-	*to = caddy.Duration(t)
-	return nil
+func parsePublishHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(PublishHandler)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// parsePositive refuses 0, which would silently mean the default.
-func parsePositive(d *caddyfile.Dispenser, to *caddy.Duration) error {
-	key := d.Val()
-	if err := parseDuration(d, to); err != nil {
-		return err
+// UnmarshalCaddyfile reads the directive:
+//
+//	redis_sse_publish [<matcher>] [<channel>] {
+//	    hub          <name>
+//	    redis        <url>
+//	    channel      <channel>
+//	    max_size     <size>
+//	    cors_origins <origin>...
+//	}
+func (h *PublishHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if d.NextArg() {
+		h.Channel = d.Val()
 	}
-	if *to == 0 {
-		return d.Errf("%s is %q, want a duration above 0", key, d.Val())
+	if d.NextArg() {
+		return d.Errf("channels %q and %q: redis_sse_publish takes one", h.Channel, d.Val())
 	}
-	return nil
+	for d.NextBlock(0) {
+		if err := h.parseOption(d); err != nil {
+			return err
+		}
+	}
+	if err := h.resolve(); err != nil {
+		return d.WrapErr(err)
+	}
+	return checkHub(d, h.Hub, h.Redis)
 }
 
-func parseCount(d *caddyfile.Dispenser, to *int) error {
-	var s string
-	key := d.Val()
-	if err := parseString(d, &s); err != nil {
-		return err
+func (h *PublishHandler) parseOption(d *caddyfile.Dispenser) error {
+	switch d.Val() {
+	case "hub":
+		return parseString(d, &h.Hub)
+	case "redis":
+		return parseString(d, &h.Redis)
+	case "channel":
+		before := h.Channel
+		if err := parseString(d, &h.Channel); err != nil {
+			return err
+		}
+		if before != "" {
+			return d.Errf("channels %q and %q: redis_sse_publish takes one", before, h.Channel)
+		}
+		return nil
+	case "max_size":
+		return parseSize(d, &h.MaxSize)
+	case "cors_origins":
+		return parseList(d, &h.CORSOrigins)
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 {
-		return d.Errf("%s is %q, want a count above 0", key, s)
-	}
-	*to = n
-	return nil
-}
-
-func parseSize(d *caddyfile.Dispenser, to *int64) error {
-	var s string
-	key := d.Val()
-	if err := parseString(d, &s); err != nil {
-		return err
-	}
-	n, err := humanize.ParseBytes(s)
-	if err != nil || n < 1 || n > 1<<62 {
-		return d.Errf("%s is %q, want a size such as 4MiB", key, s)
-	}
-	*to = int64(n)
-	return nil
+	return d.Errf("unrecognized subdirective %q", d.Val())
 }
 
 // Interface guards
-var _ caddyfile.Unmarshaler = (*Handler)(nil)
+var (
+	_ caddyfile.Unmarshaler = (*Handler)(nil)
+	_ caddyfile.Unmarshaler = (*PublishHandler)(nil)
+)

@@ -60,6 +60,54 @@ type Hub struct {
 	// No wait before connecting again is longer: reconnect_min to 10m. More
 	// than the default delays recovery. Default: 10s
 	ReconnectMax caddy.Duration `json:"reconnect_max,omitempty"`
+
+	// How messages of redis_sse_publish get to Redis.
+	Publisher *Publisher `json:"publisher,omitempty"`
+}
+
+// Publisher says how often publishing is tried and when it is given up for a
+// while. Each attempt may take 2 seconds. One that may have reached Redis is
+// never repeated.
+type Publisher struct {
+	// How often a message is tried at most, 1 to 10. Default: 3
+	Attempts int `json:"attempts,omitempty"`
+
+	// The wait before the second attempt is at most this, before later ones
+	// twice as much each, up to 5s: 1ms to 5s. Default: 100ms
+	Backoff caddy.Duration `json:"backoff,omitempty"`
+
+	// After this many failures in a row publishing fails at once, with 503: 1
+	// to 1000. Default: 5
+	BreakerFailures int `json:"breaker_failures,omitempty"`
+
+	// For how long it does at most, before one attempt is let through: 1s to
+	// 1h. It is let through sooner if Redis is proved to be back: when a
+	// message of the hub to itself arrives. Default: 60s
+	BreakerReset caddy.Duration `json:"breaker_reset,omitempty"`
+}
+
+// publishing is a resolved Publisher.
+type publishing struct {
+	attempts int
+	backoff  time.Duration
+	breaker  breakerSettings
+}
+
+// resolve checks the configuration, which may be nil, and fills in what is not
+// set.
+func (c *Publisher) resolve() (p publishing, err error) {
+	if c == nil {
+		c = new(Publisher)
+	}
+	var attempts, failures int64
+	err = errors.Join(
+		inRange("attempts", int64(c.Attempts), defaultAttempts, 1, 10, &attempts),
+		inRange("backoff", c.Backoff, defaultBackoff, time.Millisecond, maxPublishWait, &p.backoff),
+		inRange("breaker_failures", int64(c.BreakerFailures), defaultBreakerFailures, 1, 1000, &failures),
+		inRange("breaker_reset", c.BreakerReset, defaultBreakerReset, time.Second, time.Hour, &p.breaker.reset),
+	)
+	p.attempts, p.breaker.failures = int(attempts), int(failures)
+	return p, err
 }
 
 // Buffer bounds what is kept, of each channel and in total. Of a channel, what
@@ -114,6 +162,15 @@ const (
 	defaultReconnectMax = 10 * time.Second // back within 30 s of Redis, dial and handshake included
 )
 
+// Three attempts outlive a Redis that restarts empty. Five failures in a row
+// are two requests that met nobody.
+const (
+	defaultAttempts        = 3
+	defaultBackoff         = 100 * time.Millisecond
+	defaultBreakerFailures = 5
+	defaultBreakerReset    = 60 * time.Second
+)
+
 // defaultProbeInterval has deaf connections noticed within 30 s: probeTimeout
 // and two command timeouts come on top.
 const defaultProbeInterval = 10 * time.Second
@@ -143,6 +200,8 @@ func (c *Hub) tuning() (*settings, error) {
 	least := durationOr(c.ReconnectMin, defaultReconnectMin)
 	var maxAge time.Duration
 	var messages, channels int64
+	var invalid error
+	s.publishing, invalid = c.Publisher.resolve()
 	err := errors.Join(
 		inRange("ping_interval", c.PingInterval, defaultPingInterval, 100*time.Millisecond, 10*time.Second, &s.pingInterval),
 		inRange("dead_after", c.DeadAfter, max(defaultDeadAfter, 2*ping), 2*ping, time.Minute, &s.deadAfter),
@@ -156,6 +215,7 @@ func (c *Hub) tuning() (*settings, error) {
 		inRange("max_message", buffer.MaxMessage, defaultMaxMessage, 1, 512<<20, &s.limits.message),
 		inRange("max_channels", int64(buffer.MaxChannels), defaultMaxChannels, 1, 10_000_000, &channels),
 		checkPatterns("keep", c.Keep),
+		invalid,
 	)
 	s.limits.messages, s.limits.maxAge, s.budget.channels = int(messages), maxAge.Milliseconds(), int(channels)
 	// For a larger message all others would have to go, and it might go, too.

@@ -111,6 +111,7 @@ func TestHubDefaults(t *testing.T) {
 		linger: 5 * time.Minute, pingInterval: time.Second, deadAfter: 9 * time.Second,
 		probeEvery:   10 * time.Second,
 		reconnectMin: time.Second, reconnectMax: 10 * time.Second,
+		publishing: publishing{3, 100 * time.Millisecond, breakerSettings{5, time.Minute}},
 	}
 	if !reflect.DeepEqual(*got, want) || addr != "127.0.0.1:6379" {
 		t.Errorf("got %+v at %s, want %+v", *got, addr, want)

@@ -11,17 +11,18 @@ import (
 
 // delivery writes a stream's events to its client.
 type delivery struct {
-	hub     *hub
-	tenancy *tenancy
-	wake    *waiter
-	forget  func() bool // has wake not be signalled any more when the client goes
-	stream  *stream     // nil unless there was room for it
-	format  *format
-	sink    *sink
-	ending  *ending // nil until the response has begun
-	metrics *routeMetrics
-	behind  bool // the last write left something for the next stream
-	cut     bool // the client has not taken all that was written
+	hub       *hub
+	tenancy   *tenancy
+	wake      *waiter
+	forget    func() bool // has wake not be signalled any more when the client goes
+	admission admission   // to the limits on streams
+	stream    *stream     // nil unless there was room for it
+	format    *format
+	sink      *sink
+	ending    *ending // nil until the response has begun
+	metrics   *routeMetrics
+	behind    bool // the last write left something for the next stream
+	cut       bool // the client has not taken all that was written
 }
 
 // scratch is what one write needs. It is pooled: thousands of idle streams

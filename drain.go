@@ -158,23 +158,23 @@ func (e *ending) passed(since time.Duration) bool {
 }
 
 // tenancy is one handler's claim on its hub, held until both its Cleanup has
-// run and its last stream has ended.
+// run and its last request has ended.
 type tenancy struct {
 	log *zap.Logger
 
-	mu      sync.Mutex
-	lease   *lease
-	streams int
-	closed  bool
+	mu       sync.Mutex
+	lease    *lease
+	requests int
+	closed   bool
 }
 
-// enter counts a stream in and returns the hub. A request may reach a handler
+// enter counts a request in and returns the hub. A request may reach a handler
 // whose configuration has just gone and given the hub up: it takes the hub
 // again, since refusing would stop an EventSource for ever.
 func (t *tenancy) enter() (*hub, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed && t.streams == 0 {
+	if t.closed && t.requests == 0 {
 		again, err := claim(t.lease.key, t.lease.settings, t.log)
 		if err != nil {
 			return nil, err
@@ -182,16 +182,16 @@ func (t *tenancy) enter() (*hub, error) {
 		t.lease = again
 		again.hub.start()
 	}
-	t.streams++
+	t.requests++
 	return t.lease.hub, nil
 }
 
-// leave counts a stream out.
+// leave counts a request out.
 func (t *tenancy) leave() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.streams--
-	if !t.closed || t.streams > 0 {
+	t.requests--
+	if !t.closed || t.requests > 0 {
 		return
 	}
 	if err := t.lease.release(); err != nil {
@@ -199,13 +199,13 @@ func (t *tenancy) leave() {
 	}
 }
 
-// close ends the configuration's own claim. It does not wait for streams: the
-// last one releases the hub.
+// close ends the configuration's own claim. It does not wait for requests:
+// the last one releases the hub.
 func (t *tenancy) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
-	if t.streams > 0 {
+	if t.requests > 0 {
 		return nil
 	}
 	return t.lease.release()

@@ -24,6 +24,7 @@ type generation struct {
 	born      int64 // monotonic milliseconds
 	live      bool  // Redis has answered; reader goroutine only, as the next
 	liveSince time.Time
+	back      bool // the publisher's breaker has been told, since no probe can tell it
 	probing   probing
 
 	mu       sync.Mutex
@@ -190,12 +191,28 @@ func commandOptions(o *redis.Options) *redis.Options {
 	c := baseOptions(o)
 	c.DialTimeout, c.ReadTimeout, c.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
 	c.PoolSize, c.MinIdleConns, c.MaxActiveConns = maxCommandConns, 0, maxCommandConns
+	c.PoolTimeout = poolTimeout
+	c.OnConnect = answersPing
 	return c
+}
+
+// answersPing fails unless Redis answers on a connection. It keeps what fails
+// before a message is on its way apart from what fails after that: one that is
+// frozen, or out of clients, takes connections and closes them without notice.
+func answersPing(ctx context.Context, conn *redis.Conn) error {
+	err := conn.Ping(ctx).Err()
+	if _, answered := errors.AsType[redis.Error](err); answered {
+		return nil // LOADING, NOPERM: the command itself will tell
+	}
+	return err
 }
 
 const (
 	commandTimeout  = 2 * time.Second // per network step
 	maxCommandConns = 4               // connections per hub beside the subscription's one
+	// poolTimeout is how long a call waits until one of them is free: half of
+	// what it has in all. Then there is too much to do, whatever Redis does.
+	poolTimeout = commandTimeout / 2
 )
 
 func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {

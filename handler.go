@@ -15,8 +15,11 @@ import (
 
 // ServeHTTP answers GET and POST with a stream (POST for fetch clients and
 // for a reverse proxy's handle_response), HEAD with a stream's headers.
-// OPTIONS goes to the next handler.
+// OPTIONS goes to the next handler, unless there are cors_origins.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.cors.answer(w, r) {
+		return nil
+	}
 	switch r.Method {
 	case http.MethodGet:
 		return h.serveStream(w, r)
@@ -102,6 +105,10 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 			d.release()
 		}
 	}()
+	if d.admission, err = h.limits.enter(replacerOf(r)); err != nil {
+		h.metrics.ends[endRefused].Inc()
+		return nil, refuse(w, r, err)
+	}
 	d.forget = context.AfterFunc(r.Context(), func() { d.wake.signal(signalGone) })
 	if d.stream, err = hub.open(channels, h.patterns, d.wake); err != nil {
 		h.metrics.ends[endRefused].Inc()
@@ -113,6 +120,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 	d.stream.begin(at, hub.clock.now())
 	setHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
+	limitUnacknowledged(r, max(unacknowledged, h.stallTimeout))
 	d.sink = newSink(w, r, h.stallTimeout)
 	d.ending = newEnding(h.drain, hub, d.wake, h.latest(r))
 	h.metrics.streams.Inc()
@@ -122,7 +130,6 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 // release gives up what open took.
 func (d *delivery) release() {
 	if d.ending != nil {
-		d.metrics.streams.Dec()
 		d.ending.stop()
 	}
 	if d.stream != nil {
@@ -130,6 +137,10 @@ func (d *delivery) release() {
 	}
 	if d.forget != nil {
 		d.forget()
+	}
+	d.admission.leave()
+	if d.ending != nil {
+		d.metrics.streams.Dec() // not before there is room for another one
 	}
 	d.tenancy.leave()
 }

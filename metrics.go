@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"github.com/sony/gobreaker/v2"
 )
 
 // Metrics stand on Caddy's own endpoint. Caddy makes a registry for each
@@ -35,6 +37,18 @@ var (
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"hub"})
 
+	metricPublished = newCounters("messages_published_total",
+		"Messages for Redis, by what came of them: ok, failed (certainly not published) or unknown.", "hub", "route", "status")
+	metricPublishSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "publish_duration_seconds",
+		Help: "From a complete request to Redis's answer, attempts and waits included.",
+		// A Redis next door takes less than half a millisecond, an attempt 2 s at most.
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"hub", "route"})
+	metricPublishRetries = newCounters("publish_retries_total", "Attempts to publish a message after its first.", "hub", "route")
+	metricPublishDropped = newCounters("publish_dropped_total", "Messages that were not published, or may not have been, by why.",
+		"hub", "route", "reason")
+
 	metricStreams = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "streams", Help: "Open streams.",
 	}, []string{"hub", "route"})
@@ -61,7 +75,8 @@ func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		metricReceived, metricBadUTF8, metricUnnamed, metricReconnections, metricProbe, metricStreams, metricEnds,
-		metricSent, metricReplayed, metricGaps, metricDelivery, hubCollector{},
+		metricSent, metricReplayed, metricGaps, metricDelivery,
+		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped, hubCollector{},
 	} {
 		err := registry.Register(c)
 		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !again {
@@ -189,7 +204,8 @@ func lossReasonOf(err error) lossReason {
 
 // hubCollector tells of the hubs as they are when it is asked. Two may have
 // one name while a reload moves it to another Redis: they add up, but for
-// redis_up and delivery_proved, which are those of a hub a configuration holds.
+// redis_up, delivery_proved and breaker_state, which are those of a hub a
+// configuration holds.
 type hubCollector struct{}
 
 var (
@@ -197,6 +213,7 @@ var (
 	gaugeProved        = newHubDesc("delivery_proved", "Whether the newest message of the hub to itself came back.")
 	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels and patterns that the hub holds, lingering and kept ones included.")
 	gaugeMessages      = newHubDesc("buffer_messages", "Messages in the hub's buffers.")
+	gaugeBreaker       = newHubDesc("breaker_state", "The publisher's breaker: 0 closed, 1 half-open, 2 open.")
 	gaugeBytes         = newHubDesc("buffer_bytes", "Counted bytes in the hub's buffers: payloads, cached events, fixed costs.")
 )
 
@@ -206,7 +223,7 @@ func newHubDesc(name, help string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (hubCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{gaugeUp, gaugeProved, gaugeSubscriptions, gaugeMessages, gaugeBytes} {
+	for _, d := range []*prometheus.Desc{gaugeUp, gaugeProved, gaugeSubscriptions, gaugeMessages, gaugeBytes, gaugeBreaker} {
 		to <- d
 	}
 }
@@ -215,6 +232,7 @@ func (hubCollector) Describe(to chan<- *prometheus.Desc) {
 type hubSum struct {
 	held, up, proved         bool
 	channels, messages, size float64
+	breaker                  gobreaker.State
 }
 
 // Collect implements prometheus.Collector.
@@ -230,7 +248,8 @@ func (hubCollector) Collect(to chan<- prometheus.Metric) {
 	})
 	for name, s := range states {
 		for desc, value := range map[*prometheus.Desc]float64{
-			gaugeUp: one(s.up), gaugeProved: one(s.proved), gaugeSubscriptions: s.channels, gaugeMessages: s.messages, gaugeBytes: s.size,
+			gaugeUp: one(s.up), gaugeProved: one(s.proved), gaugeSubscriptions: s.channels,
+			gaugeMessages: s.messages, gaugeBytes: s.size, gaugeBreaker: float64(s.breaker),
 		} {
 			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, name)
 		}
@@ -250,13 +269,67 @@ func (s *hubSum) add(h *hub) {
 	h.mu.Unlock()
 	up, g := h.connected.Load(), h.generation.Load()
 	proved := g != nil && g.probing.isProved()
+	breaker := h.publisher.breaker.state()
 	switch {
 	case held == s.held:
-		s.up, s.proved = s.up || up, s.proved || proved
+		s.up, s.proved, s.breaker = s.up || up, s.proved || proved, max(s.breaker, breaker)
 	case held:
-		s.held, s.up, s.proved = true, up, proved
+		s.held, s.up, s.proved, s.breaker = true, up, proved, breaker
 	}
 	s.channels += float64(channels)
 	s.messages += float64(h.usage.messages.Load())
 	s.size += float64(h.usage.bytes.Load())
+}
+
+// publishStatus says what came of a message.
+type publishStatus string
+
+const (
+	publishOK      publishStatus = "ok"
+	publishFailed  publishStatus = "failed"
+	publishUnknown publishStatus = "unknown"
+)
+
+var publishStatuses = []publishStatus{publishOK, publishFailed, publishUnknown}
+
+// publishMetrics are those of one handler that publishes.
+type publishMetrics struct {
+	published map[publishStatus]prometheus.Counter
+	dropped   map[dropReason]prometheus.Counter
+	retries   prometheus.Counter
+	duration  prometheus.Observer
+}
+
+func newPublishMetrics(hub, route string) *publishMetrics {
+	m := &publishMetrics{
+		published: map[publishStatus]prometheus.Counter{}, dropped: map[dropReason]prometheus.Counter{},
+		retries: metricPublishRetries.WithLabelValues(hub, route), duration: metricPublishSeconds.WithLabelValues(hub, route),
+	}
+	for _, status := range publishStatuses {
+		m.published[status] = metricPublished.WithLabelValues(hub, route, string(status))
+	}
+	for _, reason := range dropReasons {
+		m.dropped[reason] = metricPublishDropped.WithLabelValues(hub, route, string(reason))
+	}
+	return m
+}
+
+// count counts a message that was published in so many attempts, unless err.
+func (m *publishMetrics) count(took time.Duration, attempts int, err error) {
+	m.duration.Observe(took.Seconds())
+	m.retries.Add(float64(max(0, attempts-1)))
+	if err == nil {
+		m.published[publishOK].Inc()
+		return
+	}
+	m.fail(verdictOf(err).reason)
+}
+
+func (m *publishMetrics) fail(reason dropReason) {
+	m.dropped[reason].Inc()
+	if reason == dropUnknown {
+		m.published[publishUnknown].Inc()
+		return
+	}
+	m.published[publishFailed].Inc()
 }

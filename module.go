@@ -70,59 +70,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// lease resolves a hub and takes the app's own claim on it, once per hub.
-func (a *App) lease(name string, config *Hub) (*lease, error) {
-	if config == nil {
-		config = new(Hub)
-	}
-	settings, err := config.resolve()
-	if err != nil {
-		if name == "" {
-			return nil, err
-		}
-		return nil, fmt.Errorf("hub %q: %w", name, err)
-	}
-	o := settings.redis
-	key := hubKey{name: name, network: o.Network, addr: o.Addr, user: o.Username}
-	if l := a.leases[key]; l != nil {
-		if first := l.settings.redis; first.Password != o.Password || (first.TLSConfig == nil) != (o.TLSConfig == nil) {
-			return nil, fmt.Errorf("redis at %q is given twice, with another password or TLS", o.Addr)
-		}
-		return l, nil
-	}
-	l, err := claim(key, settings, a.log)
-	if err != nil {
-		return nil, err
-	}
-	a.leases[key] = l
-	return l, nil
-}
-
-// acquire takes a handler's claim on the hub called name or, if redis is not
-// empty, on the nameless hub that all handlers with that URL share.
-func (a *App) acquire(name, redis string) (*lease, error) {
-	config := &Hub{Redis: redis}
-	switch {
-	case redis != "" && name != "":
-		return nil, fmt.Errorf("hub %q and redis are both given: a handler takes one of them", name)
-	case redis == "":
-		if name == "" {
-			name = defaultHub
-		}
-		var ok bool
-		if config, ok = a.Hubs[name]; !ok && name != defaultHub {
-			return nil, fmt.Errorf("hub %q is not defined", name)
-		}
-	}
-	own, err := a.lease(name, config)
-	if err != nil {
-		return nil, err
-	}
-	return claim(own.key, own.settings, a.log)
-}
-
-const defaultHub = "default"
-
 // Start puts the configuration's settings in force and connects the hubs in
 // the background. Handlers may have served requests before; those wait.
 func (a *App) Start() error {
@@ -214,6 +161,21 @@ type Handler struct {
 	// Over which time streams end when their configuration goes.
 	Drain *Drain `json:"drain,omitempty"`
 
+	// How many streams may be open at once, 1 to 10000000. More are refused:
+	// an EventSource comes back by itself, others get 503. Those that an
+	// earlier configuration drains do not count. Default: no limit
+	MaxStreams int `json:"max_streams,omitempty"`
+
+	// How many streams may be open with the same value of a key, such as a
+	// client's address. More are refused: an EventSource comes back by itself,
+	// others get 429. Default: no limits
+	MaxStreamsPer []StreamLimit `json:"max_streams_per,omitempty"`
+
+	// The origins, such as https://app.example.com, whose pages may read
+	// streams although they are of another origin, with their credentials.
+	// Default: none
+	CORSOrigins []string `json:"cors_origins,omitempty"`
+
 	// The event name of gaps. Default: gap
 	GapEvent string `json:"gap_event,omitempty"`
 
@@ -233,6 +195,8 @@ type Handler struct {
 	metrics      *routeMetrics
 	drain        *drain
 	tenancy      *tenancy
+	limits       *streamLimits
+	cors         *cors
 }
 
 // Drain says over which time streams end, each at a random moment of it, so
@@ -276,22 +240,19 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			ctx.Logger().Warn("channel has glob characters and is taken literally: did you mean pattern?", zap.String("channel", channel))
 		}
 	}
-	app, err := ctx.App("redis_sse")
-	if err != nil {
-		return fmt.Errorf("loading the redis_sse app: %w", err)
-	}
-	lease, err := app.(*App).acquire(h.Hub, h.Redis)
+	app, lease, err := acquireFor(ctx, h.Hub, h.Redis)
 	if err != nil {
 		return err
 	}
 	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
 	h.metrics = newRouteMetrics(lease.hub.name, h.route)
-	h.drain.grace = func() time.Duration { return app.(*App).grace }
+	h.drain.grace = func() time.Duration { return app.grace }
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		h.capAge(time.Duration(server.WriteTimeout), ctx.Logger())
 		// Exit waits for open requests before it cancels ctx: ending streams
 		// with the context would be too late.
 		server.RegisterOnShutdown(h.drain.begin)
+		rememberConns(server)
 	} else {
 		context.AfterFunc(ctx, h.drain.begin)
 	}
@@ -330,6 +291,7 @@ func (h *Handler) resolve() error {
 	h.route = strings.Join(slices.Concat(h.Channels, h.Patterns), " ")
 	return errors.Join(
 		h.resolveMaxAge(),
+		h.resolveLimits(),
 		inRange("heartbeat", h.Heartbeat, defaultHeartbeat, time.Millisecond, maxHeartbeat, &h.heartbeat),
 		inRange("retry", h.Retry, defaultRetry, time.Millisecond, 10*time.Minute, &h.retry),
 		inRange("open_timeout", h.OpenTimeout, defaultOpenTimeout, time.Millisecond, time.Minute, &h.openTimeout),
@@ -337,6 +299,20 @@ func (h *Handler) resolve() error {
 		inRange("drain", max(window.Reload, -1), defaultDrainReload, -1, time.Hour, &h.drain.reload),
 		inRange("drain", max(window.Exit, -1), defaultDrainExit, -1, time.Hour, &h.drain.exit),
 	)
+}
+
+func (h *Handler) resolveLimits() error {
+	var errs []error
+	if h.MaxStreams != 0 {
+		errs = append(errs, inRange("max_streams", int64(h.MaxStreams), 0, 1, maxStreams, new(int64)))
+	}
+	for _, limit := range h.MaxStreamsPer {
+		errs = append(errs, limit.check())
+	}
+	h.limits = newStreamLimits(h.MaxStreams, h.MaxStreamsPer)
+	var err error
+	h.cors, err = newCORS(h.CORSOrigins, "GET, HEAD, POST")
+	return errors.Join(append(errs, err)...)
 }
 
 func (h *Handler) resolveMaxAge() error {

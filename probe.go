@@ -120,7 +120,7 @@ func (g *generation) toldRole(ask *redis.SliceCmd) (role, error) {
 // since a replica that is cut off loses messages without a trace.
 func (g *generation) publishProbe(ctx context.Context, conn *redis.Conn, of role) (here bool, err error) {
 	h, p := g.hub, &g.probing
-	if !p.has(commandPublish) || !p.has(commandSubscribe) {
+	if !p.canProve() {
 		return true, nil
 	}
 	payload := nonce()
@@ -217,6 +217,7 @@ func (g *generation) heard(m *redis.Message) error {
 		return nil
 	}
 	g.hub.metrics.probe.Observe(time.Since(started).Seconds())
+	g.hub.publisher.breaker.proved()
 	dead := g.hub.settings.Load().deadAfter
 	if g.unheardSince(sent - dead.Milliseconds()) {
 		return fmt.Errorf("%w for over %s", errUnheard, dead)

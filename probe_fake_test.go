@@ -158,6 +158,9 @@ func (f *fakeRedis) answer(c *fakeConn, args []string) string {
 		if f.mute {
 			return ""
 		}
+		if len(args) == 1 {
+			return "+PONG\r\n"
+		}
 		return bulks(append([]string{"pong"}, args[1:]...)...)
 	case "TIME":
 		return bulks("1795392462", "0")

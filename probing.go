@@ -138,6 +138,9 @@ func (p *probing) has(what dispensable) bool {
 	return !p.refused[what]
 }
 
+// canProve reports whether probes are possible, as far as is known.
+func (p *probing) canProve() bool { return p.has(commandPublish) && p.has(commandSubscribe) }
+
 // isProved reports whether the newest probe came back.
 func (p *probing) isProved() bool {
 	p.mu.Lock()

@@ -6,14 +6,32 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	retries "github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 )
+
+// go-redis would print each failed dial to stderr, past Caddy's log. What is of
+// interest in it comes back as an error, too.
+func init() { redis.SetLogger(libraryLog{}) }
+
+type libraryLog struct{}
+
+// Printf implements go-redis's logging interface.
+func (libraryLog) Printf(_ context.Context, format string, args ...any) {
+	if entry := caddy.Log().Named("redis_sse.go-redis").Check(zap.DebugLevel, fmt.Sprintf(format, args...)); entry != nil {
+		entry.Write()
+	}
+}
 
 // publisher sends commands to Redis over connections of its own, since that of
 // the subscription takes none. Safe for concurrent use.
 type publisher struct {
 	settings *atomic.Pointer[settings] // the hub's, in force
+	breaker  breaker
 
 	mu      sync.Mutex
 	current *commandClient // nil: none has been needed yet
@@ -36,15 +54,71 @@ type commandClient struct {
 var errPublisherClosed = errors.New("the hub has ended")
 
 // publish has Redis deliver payload. receivers are the clients of that server.
-func (p *publisher) publish(ctx context.Context, channel, payload string) (receivers int64, err error) {
+// Attempts after which Redis has certainly not executed it are repeated, after
+// waits that double, with full jitter. ctx is the request's; once that is over
+// no attempt begins. verdictOf says what an error means.
+func (p *publisher) publish(ctx context.Context, channel string, payload []byte) (receivers int64, attempts int, err error) {
+	of := p.settings.Load().publishing
+	waits := &retries.ExponentialBackOff{
+		InitialInterval: of.backoff / 2, RandomizationFactor: 1, Multiplier: 2, MaxInterval: maxPublishWait / 2,
+	}
+	receivers, err = retries.Retry(ctx, func() (int64, error) {
+		n, err := p.breaker.attempt(of.breaker, func() (int64, error) {
+			attempts++
+			return p.attempt(ctx, channel, payload)
+		})
+		if err != nil && !verdictOf(err).again {
+			err = retries.Permanent(err)
+		}
+		return n, err
+	}, retries.WithBackOff(waits), retries.WithMaxTries(uint(of.attempts)), retries.WithMaxElapsedTime(0))
+	if err == nil {
+		return receivers, attempts, nil
+	}
+	if _, judged := errors.AsType[*publishError](err); !judged && ctx.Err() != nil {
+		err = &publishError{judge(err, false, true), err} // it ended in a wait
+	}
+	return 0, attempts, fmt.Errorf("publishing to %q: %w", channel, err)
+}
+
+// maxPublishWait bounds the wait before another attempt: a request should not
+// take minutes.
+const maxPublishWait = 5 * time.Second
+
+// retryAfter returns after how many seconds another request may have more luck.
+func (p *publisher) retryAfter(v verdict) int {
+	wait := publishRetryAfter
+	if v.reason == dropOpen {
+		wait = min(wait, p.breaker.openFor())
+	}
+	return max(1, int(wait.Seconds()))
+}
+
+// attempt publishes once.
+func (p *publisher) attempt(ctx context.Context, channel string, payload []byte) (receivers int64, err error) {
+	m := &outgoing{payload: payload}
 	err = p.do(ctx, func(ctx context.Context, client *redis.Client) error {
-		receivers, err = client.Publish(ctx, channel, payload).Result()
+		receivers, err = client.Publish(ctx, channel, m).Result()
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("publishing to %q: %w", channel, err)
+		return 0, &publishError{judge(err, m.sent, ctx.Err() != nil), err}
 	}
 	return receivers, nil
+}
+
+// outgoing is a payload that knows whether it has been on its way: go-redis
+// asks for it when it writes the command, on a connection that has answered
+// before. Used by one goroutine, for one attempt.
+type outgoing struct {
+	payload []byte
+	sent    bool
+}
+
+// MarshalBinary implements encoding.BinaryMarshaler.
+func (m *outgoing) MarshalBinary() ([]byte, error) {
+	m.sent = true
+	return m.payload, nil
 }
 
 // oneConn runs f with a connection, so that all that f asks is answered by

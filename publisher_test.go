@@ -41,13 +41,13 @@ func TestCallsSurviveTheReplacementOfTheirClient(t *testing.T) {
 		fake.set(func() { fake.holds = holds })
 		before, old := fake.count("PUBLISH"), make(chan error)
 		go func() {
-			_, err := h.publisher.publish(t.Context(), "a", "x")
+			_, _, err := h.publisher.publish(t.Context(), "a", []byte("x"))
 			old <- err
 		}()
 		await(t, "the PUBLISH", func() bool { return fake.count("PUBLISH") > before })
 		replace()
 		fake.set(func() { fake.holds = nil })
-		if _, err := h.publisher.publish(t.Context(), "a", "y"); err != nil {
+		if _, _, err := h.publisher.publish(t.Context(), "a", []byte("y")); err != nil {
 			t.Errorf("publishing with new options: %v", err)
 		}
 		close(holds)
@@ -60,7 +60,7 @@ func TestCallsSurviveTheReplacementOfTheirClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the end of all connections", func() bool { return fake.open() == 0 })
-	if _, err := h.publisher.publish(t.Context(), "a", "x"); !errors.Is(err, errPublisherClosed) {
+	if _, _, err := h.publisher.publish(t.Context(), "a", []byte("x")); !errors.Is(err, errPublisherClosed) {
 		t.Errorf("publishing through a hub that has ended: %v", err)
 	}
 }
@@ -72,7 +72,7 @@ func TestPublishingWhileClientsAreReplaced(t *testing.T) {
 	for range 8 {
 		publishing.Go(func() {
 			for range 100 {
-				if _, err := h.publisher.publish(t.Context(), "a", "x"); err != nil {
+				if _, _, err := h.publisher.publish(t.Context(), "a", []byte("x")); err != nil {
 					t.Error(err)
 					return
 				}
@@ -82,7 +82,7 @@ func TestPublishingWhileClientsAreReplaced(t *testing.T) {
 	for range 50 {
 		h.publisher.renew()
 		h.otherOptions()
-		if _, err := h.publisher.publish(t.Context(), "a", "x"); err != nil {
+		if _, _, err := h.publisher.publish(t.Context(), "a", []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 	}

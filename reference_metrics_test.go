@@ -32,6 +32,7 @@ func TestTheReferenceHasTheMetricsOfTheCodeAndNoOther(t *testing.T) {
 	}
 	newHubMetrics("reference")
 	newRouteMetrics("reference", "route")
+	newPublishMetrics("reference", "route")
 	s, err := new(Hub).resolve()
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // The reference is read by its headings and tables; what it must say comes from the code.
@@ -23,15 +25,21 @@ const referenceFile = "docs/reference.md"
 
 // The scopes of options: where in a Caddyfile they stand.
 const (
-	hubScope     = "hub"
-	bufferScope  = "buffer"
-	handlerScope = "handler"
+	hubScope       = "hub"
+	bufferScope    = "buffer"
+	publisherScope = "publisher"
+	handlerScope   = "handler"
+	publishScope   = "publish"
 )
 
+var referenceScopes = []string{hubScope, bufferScope, publisherScope, handlerScope, publishScope}
+
 var referenceHeadings = map[string]string{
-	hubScope:     "## Global option `redis_sse`",
-	bufferScope:  "### `buffer`",
-	handlerScope: "## Directive `redis_sse`",
+	hubScope:       "## Global option `redis_sse`",
+	bufferScope:    "### `buffer`",
+	publisherScope: "### `publisher`",
+	handlerScope:   "## Directive `redis_sse`",
+	publishScope:   "## Directive `redis_sse_publish`",
 }
 
 // markdownSection returns the lines of a file from a heading to the next one.
@@ -115,7 +123,7 @@ func (o *referenceOption) String() string {
 func referenceOptions(t *testing.T) []*referenceOption {
 	t.Helper()
 	var options []*referenceOption
-	for _, scope := range []string{hubScope, bufferScope, handlerScope} {
+	for _, scope := range referenceScopes {
 		for _, row := range referenceRows(t, referenceHeadings[scope], "option") {
 			words := strings.Fields(strings.Trim(row["option"], "`"))
 			standard := strings.Trim(row["default"], "`")
@@ -194,7 +202,9 @@ func TestTheReferenceHasTheOptionsOfTheGrammarAndNoOther(t *testing.T) {
 	}
 	sameWords(t, "hub option", documented[hubScope], grammar(t, "Hub", "parseOption"))
 	sameWords(t, "buffer option", documented[bufferScope], grammar(t, "Hub", "parseBuffer"))
+	sameWords(t, "publisher option", documented[publisherScope], grammar(t, "Hub", "parsePublisher"))
 	sameWords(t, "handler option", documented[handlerScope], grammar(t, "Handler", "parseOption"))
+	sameWords(t, "publish option", documented[publishScope], grammar(t, "PublishHandler", "parseOption"))
 }
 
 // jsonFields returns the paths of the JSON fields of a struct type: of the values, and of the objects they are in.
@@ -223,7 +233,7 @@ func jsonFields(t reflect.Type, prefix string) (values, objects []string) {
 // jsonPrefix is where the reference says that a scope's fields are.
 func jsonPrefix(t *testing.T, scope string) string {
 	t.Helper()
-	if scope == bufferScope {
+	if scope == bufferScope || scope == publisherScope {
 		scope = hubScope
 	}
 	for _, line := range markdownSection(t, referenceFile, referenceHeadings[scope]) {
@@ -236,10 +246,11 @@ func jsonPrefix(t *testing.T, scope string) string {
 }
 
 func TestTheReferenceHasTheFieldsOfTheJSONAndNoOther(t *testing.T) {
-	handler := `{"handler": "` + Handler{}.CaddyModule().ID.Name() + `", ...}`
 	values, objects := jsonFields(reflect.TypeFor[App](), "apps."+string(App{}.CaddyModule().ID))
-	v, o := jsonFields(reflect.TypeFor[Handler](), handler)
-	values, objects = append(values, v...), append(objects, o...)
+	for _, h := range []caddy.Module{Handler{}, PublishHandler{}} {
+		v, o := jsonFields(reflect.TypeOf(h), `{"handler": "`+h.CaddyModule().ID.Name()+`", ...}`)
+		values, objects = append(values, v...), append(objects, o...)
+	}
 	var documented []string
 	for _, option := range referenceOptions(t) {
 		if field := jsonPrefix(t, option.scope) + "." + option.json; !slices.Contains(objects, field) {
@@ -254,21 +265,22 @@ type adapted struct {
 	generic map[string]map[string]any // by scope
 	hub     *Hub
 	handler *Handler
+	publish *PublishHandler
 }
 
 // adaptOption adapts a Caddyfile in which line stands in the scope.
 func adaptOption(t *testing.T, scope, line string) (*adapted, error) {
 	t.Helper()
 	at := map[string]string{scope: line}
-	if scope == bufferScope {
-		at[hubScope] = "buffer {\n" + line + "\n}"
+	if scope == bufferScope || scope == publisherScope {
+		at[hubScope] = scope + " {\n" + line + "\n}"
 	}
-	channel := "news"
+	channel := map[string]string{handlerScope: "news", publishScope: "news"}
 	if strings.HasPrefix(line, "channel ") {
-		channel = ""
+		channel[scope] = ""
 	}
-	const caddyfile = "{\nredis_sse {\n%s\n}\n}\n:8080 {\nredis_sse %s {\n%s\n}\n}\n"
-	config, err := adapt(fmt.Sprintf(caddyfile, at[hubScope], channel, at[handlerScope]))
+	const caddyfile = "{\nredis_sse {\n%s\n}\n}\n:8080 {\nroute {\nredis_sse %s {\n%s\n}\nredis_sse_publish %s {\n%s\n}\n}\n}\n"
+	config, err := adapt(fmt.Sprintf(caddyfile, at[hubScope], channel[handlerScope], at[handlerScope], channel[publishScope], at[publishScope]))
 	if err != nil {
 		return nil, err
 	}
@@ -280,13 +292,17 @@ func adaptOption(t *testing.T, scope, line string) (*adapted, error) {
 			HTTP struct {
 				Servers map[string]struct {
 					Routes []struct {
-						Handle []json.RawMessage `json:"handle"`
+						Handle []struct { // the directive "route"
+							Routes []struct {
+								Handle []json.RawMessage `json:"handle"`
+							} `json:"routes"`
+						} `json:"handle"`
 					} `json:"routes"`
 				} `json:"servers"`
 			} `json:"http"`
 		} `json:"apps"`
 	}
-	a := &adapted{generic: map[string]map[string]any{hubScope: {}, handlerScope: {}}, hub: new(Hub), handler: new(Handler)}
+	a := &adapted{generic: map[string]map[string]any{}, hub: new(Hub), handler: new(Handler), publish: new(PublishHandler)}
 	unmarshal := func(text []byte, into ...any) {
 		for _, v := range into {
 			if err := json.Unmarshal(text, v); err != nil {
@@ -295,10 +311,13 @@ func adaptOption(t *testing.T, scope, line string) (*adapted, error) {
 		}
 	}
 	unmarshal(config, &parts)
-	hub, handler := a.generic[hubScope], a.generic[handlerScope]
+	var hub, handler, publish map[string]any
 	unmarshal(parts.Apps.SSE.Hubs[defaultHub], &hub, a.hub)
-	unmarshal(parts.Apps.HTTP.Servers["srv0"].Routes[0].Handle[0], &handler, a.handler)
-	a.generic[bufferScope] = hub
+	handlers := parts.Apps.HTTP.Servers["srv0"].Routes[0].Handle[0].Routes[0].Handle
+	unmarshal(handlers[0], &handler, a.handler)
+	unmarshal(handlers[1], &publish, a.publish)
+	a.generic[hubScope], a.generic[bufferScope], a.generic[publisherScope] = hub, hub, hub
+	a.generic[handlerScope], a.generic[publishScope] = handler, publish
 	return a, nil
 }
 
@@ -322,6 +341,9 @@ func (a *adapted) resolved(t *testing.T) string {
 	if err := a.handler.resolve(); err != nil {
 		t.Fatal(err)
 	}
+	if err := a.publish.resolve(); err != nil {
+		t.Fatal(err)
+	}
 	redis := fmt.Sprint(s.redis.Network, s.redis.Addr, s.redis.Username, s.redis.Password)
 	hub := *s
 	hub.redis = nil
@@ -332,7 +354,8 @@ func (a *adapted) resolved(t *testing.T) string {
 			fmt.Fprintf(&handler, " %s:%v", field.Name, h.Field(i))
 		}
 	}
-	return fmt.Sprintf("%s %+v%s drain:%v/%v", redis, hub, handler.String(), a.handler.drain.reload, a.handler.drain.exit)
+	return fmt.Sprintf("%s %+v%s drain:%v/%v max_size:%d", redis, hub, handler.String(),
+		a.handler.drain.reload, a.handler.drain.exit, a.publish.maxSize)
 }
 
 var markdownLink = regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
@@ -355,7 +378,7 @@ func markdownAnchors(t *testing.T, file string) map[string]bool {
 }
 
 func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
-	for _, file := range []string{"README.md", referenceFile, "docs/architecture/redis-pubsub.md"} {
+	for _, file := range []string{"README.md", referenceFile, "docs/architecture/redis-pubsub.md", "docs/PROMISES.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

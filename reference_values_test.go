@@ -98,6 +98,9 @@ func (o *referenceOption) line(options []*referenceOption, value string) string 
 		if i == len(o.args)-1 {
 			arg = value
 		}
+		if arg == "<key>" {
+			arg = "{client_ip}"
+		}
 		for _, other := range options {
 			if i < len(o.args)-1 && strings.HasPrefix(arg, "<") && other.name == o.name && len(other.args) == i+1 {
 				arg = other.standard
@@ -127,7 +130,9 @@ func (o *referenceOption) sample(t *testing.T, options []*referenceOption) strin
 	case "<how>":
 		return o.line(options, "channel")
 	case "}":
-		return "buffer {\nmessages 1\n}"
+		return map[string]string{"buffer": "buffer {\nmessages 1\n}", "publisher": "publisher {\nattempts 1\n}"}[o.name]
+	case "<origin>...":
+		return o.line(options, "https://other.example")
 	default:
 		t.Fatalf("%s: no value is known for %s", o, last)
 		return ""
@@ -158,10 +163,14 @@ func TestListsThatAreGivenTwiceAdd(t *testing.T) {
 		if len(o.args) == 0 || !strings.HasSuffix(o.args[len(o.args)-1], "...") {
 			continue
 		}
-		with, err := adaptOption(t, o.scope, o.name+" a b\n"+o.name+" c")
+		a, b, c := "a", "b", "c"
+		if o.args[0] == "<origin>..." {
+			a, b, c = "https://a", "https://b", "https://c"
+		}
+		with, err := adaptOption(t, o.scope, fmt.Sprintf("%s %s %s\n%[1]s %[4]s", o.name, a, b, c))
 		if err != nil {
 			t.Errorf("%s: %v", o, err)
-		} else if is := with.field(o.scope, o.json); !reflect.DeepEqual(is, []any{"a", "b", "c"}) {
+		} else if is := with.field(o.scope, o.json); !reflect.DeepEqual(is, []any{a, b, c}) {
 			t.Errorf("%s: given twice, the field %s is %v", o, o.json, is)
 		}
 	}
@@ -194,10 +203,14 @@ func TestTheDefaultsOfTheReferenceAreThoseOfTheCode(t *testing.T) {
 	resolved := without.resolved(t)
 	for _, o := range options {
 		switch {
-		case o.scope == handlerScope && o.name == "hub":
+		case o.name == "hub":
 			continue // what resolves it is the app: below
-		case o.name == "channel" && o.standard == "":
-			if err := new(Handler).resolve(); err != errNoChannel {
+		case o.name == "channel":
+			err, want := new(Handler).resolve(), errNoChannel
+			if o.scope == publishScope {
+				err, want = new(PublishHandler).resolve(), errNoPublishChannel
+			}
+			if err != want || o.standard != "" {
 				t.Errorf("%s: none at all: %v", o, err)
 			}
 			continue
@@ -229,7 +242,7 @@ func TestTheDefaultsOfTheReferenceAreThoseOfTheCode(t *testing.T) {
 
 func TestTheDefaultHubOfTheReferenceIsThatOfTheCode(t *testing.T) {
 	for _, o := range referenceOptions(t) {
-		if o.scope != handlerScope || o.name != "hub" {
+		if o.name != "hub" {
 			continue
 		}
 		app := &App{log: zap.NewNop(), leases: map[hubKey]*lease{}}
@@ -306,7 +319,7 @@ func TestTheLimitsOfTheReferenceAreThoseOfTheCode(t *testing.T) {
 			if err := try(o.args[len(o.args)-1]); err != nil {
 				t.Errorf("%s: %v", o, err)
 			}
-		case o.limits == "" || strings.HasPrefix(o.limits, "see [below]") || o.limits == "as in the global option":
+		case o.limits == "" || strings.HasPrefix(o.limits, "see [") || o.limits == "as in the global option":
 		default:
 			t.Errorf("%s: limits that no test can read: %q", o, o.limits)
 		}

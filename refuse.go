@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -24,7 +25,11 @@ func refuse(w http.ResponseWriter, r *http.Request, reason error) error {
 	later := jitter(minRefusal, maxRefusal)
 	if !strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "text/event-stream") {
 		w.Header().Set("Retry-After", strconv.Itoa(int(later.Seconds())))
-		return caddyhttp.Error(http.StatusServiceUnavailable, reason)
+		status := http.StatusServiceUnavailable
+		if errors.Is(reason, errTooManyClientStreams) {
+			status = http.StatusTooManyRequests
+		}
+		return caddyhttp.Error(status, reason)
 	}
 	setHeaders(w.Header())
 	out := append(appendRetry(nil, later.Milliseconds()), ": "+reason.Error()+"\n"...)

@@ -40,6 +40,70 @@ func claim(key hubKey, s *settings, log *zap.Logger) (*lease, error) {
 	return &lease{hub: pooled.(*hub), key: key, settings: s}, nil
 }
 
+// lease resolves a hub and takes the app's own claim on it, once per hub.
+func (a *App) lease(name string, config *Hub) (*lease, error) {
+	if config == nil {
+		config = new(Hub)
+	}
+	settings, err := config.resolve()
+	if err != nil {
+		if name == "" {
+			return nil, err
+		}
+		return nil, fmt.Errorf("hub %q: %w", name, err)
+	}
+	o := settings.redis
+	key := hubKey{name: name, network: o.Network, addr: o.Addr, user: o.Username}
+	if l := a.leases[key]; l != nil {
+		if first := l.settings.redis; first.Password != o.Password || (first.TLSConfig == nil) != (o.TLSConfig == nil) {
+			return nil, fmt.Errorf("redis at %q is given twice, with another password or TLS", o.Addr)
+		}
+		return l, nil
+	}
+	l, err := claim(key, settings, a.log)
+	if err != nil {
+		return nil, err
+	}
+	a.leases[key] = l
+	return l, nil
+}
+
+// acquire takes a handler's claim on the hub called name or, if redis is not
+// empty, on the nameless hub that all handlers with that URL share.
+func (a *App) acquire(name, redis string) (*lease, error) {
+	config := &Hub{Redis: redis}
+	switch {
+	case redis != "" && name != "":
+		return nil, fmt.Errorf("hub %q and redis are both given: a handler takes one of them", name)
+	case redis == "":
+		if name == "" {
+			name = defaultHub
+		}
+		var ok bool
+		if config, ok = a.Hubs[name]; !ok && name != defaultHub {
+			return nil, fmt.Errorf("hub %q is not defined", name)
+		}
+	}
+	own, err := a.lease(name, config)
+	if err != nil {
+		return nil, err
+	}
+	return claim(own.key, own.settings, a.log)
+}
+
+// acquireFor is acquire for a handler that is being provisioned.
+func acquireFor(ctx caddy.Context, name, redis string) (*App, *lease, error) {
+	loaded, err := ctx.App("redis_sse")
+	if err != nil {
+		return nil, nil, fmt.Errorf("loading the redis_sse app: %w", err)
+	}
+	app := loaded.(*App)
+	lease, err := app.acquire(name, redis)
+	return app, lease, err
+}
+
+const defaultHub = "default"
+
 // settings is a hub's resolved configuration. Immutable.
 type settings struct {
 	redis        *redis.Options // as parsed from the URL
@@ -52,6 +116,7 @@ type settings struct {
 	probeEvery   time.Duration
 	reconnectMin time.Duration
 	reconnectMax time.Duration
+	publishing   publishing
 	grace        time.Duration // Caddy's grace_period, 0 for none; known at Start
 }
 

@@ -22,17 +22,11 @@ const maxChannel = 1024
 
 // requestChannels returns the channels of this request, each once.
 func (h *Handler) requestChannels(r *http.Request) ([]string, error) {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		repl = caddy.NewReplacer()
-	}
+	repl := replacerOf(r)
 	channels := make([]string, 0, len(h.channels))
 	for _, configured := range h.channels {
-		channel, err := repl.ReplaceOrErr(configured, true, true)
+		channel, err := replaceChannel(repl, configured)
 		if err != nil {
-			return nil, fmt.Errorf("channel %q: %w", configured, err)
-		}
-		if err := checkChannel(channel); err != nil {
 			return nil, err
 		}
 		if !slices.Contains(channels, channel) {
@@ -40,6 +34,21 @@ func (h *Handler) requestChannels(r *http.Request) ([]string, error) {
 		}
 	}
 	return channels, nil
+}
+
+func replacerOf(r *http.Request) *caddy.Replacer {
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		return repl
+	}
+	return caddy.NewReplacer()
+}
+
+func replaceChannel(repl *caddy.Replacer, configured string) (string, error) {
+	channel, err := repl.ReplaceOrErr(configured, true, true)
+	if err != nil {
+		return "", fmt.Errorf("channel %q: %w", configured, err)
+	}
+	return channel, checkChannel(channel)
 }
 
 // reservedPrefix begins the channels that hubs use among themselves.

@@ -262,15 +262,22 @@ func TestOpenedMeansSubscribed(t *testing.T) {
 	}
 }
 
+// resumeCursor is the cursor that the stream's client would come back with.
+func resumeCursor(t *testing.T, s *ssetest.Stream) cursor {
+	t.Helper()
+	c, ok := parseCursor(s.LastEventID())
+	if !ok {
+		t.Fatalf("the id %q is not one of ours", s.LastEventID())
+	}
+	return c
+}
+
 func TestAMeaninglessCursorIsAGapAndAllThatIsBuffered(t *testing.T) {
 	server, g := resumeGateway(t, "")
 	s := g.opened("/one/jobs")
 	all := resumePublish(t, server, "jobs", "m", 3)
 	resumeMessages(t, s, all...)
-	real, ok := parseCursor(s.LastEventID())
-	if !ok {
-		t.Fatalf("the id %q is not one of ours", s.LastEventID())
-	}
+	real := resumeCursor(t, s)
 	with := func(change func(*cursor)) string {
 		c := real
 		change(&c)
@@ -314,14 +321,29 @@ func TestAMeaninglessCursorIsAGapAndAllThatIsBuffered(t *testing.T) {
 		resumeMustGap(t, s, "jobs", gapNotBuffered)
 		resumeMessages(t, s, all...)
 	})
-	t.Run("other epoch, anchor known", func(t *testing.T) {
-		if real.ms == 0 || real.anchor == 0 {
-			t.Skipf("the cursor %v carries no anchor", real)
+}
+
+// Another node, or this one after a restart, knows a cursor by its anchor once it has buffered for long enough.
+func TestACursorOfAnotherEpochResumesExactlyAtItsAnchor(t *testing.T) {
+	server, g := resumeGateway(t, "")
+	s := g.opened("/one/jobs")
+	clock := g.hub().clock
+	g.wait("redis's clock", clock.known.Load)
+	var real cursor
+	var from int64 // when the first messages were there, which have no anchor
+	n := 0
+	g.wait("a buffer of the age that is searched", func() bool {
+		n++ // each payload is another one, so that an anchor is of one message only
+		resumeMessages(t, s, resumePublish(t, server, "jobs", fmt.Sprintf("m%d-", n), 1)...)
+		if real = resumeCursor(t, s); n < anchorWindow {
+			from = clock.at(clock.monotonic())
 		}
-		s := g.in(t).opened("/one/jobs", ssetest.WithLastEventID(with(func(c *cursor) { c.epoch++ })))
-		all = append(all, resumePublish(t, server, "jobs", "later", 1)...)
-		resumeMessages(t, s, "later1")
+		return n >= anchorWindow && real.anchor != 0 && real.ms > from+anchorReach
 	})
+	real.epoch++
+	real.seq += 1 << 20 // that of another node
+	again := g.opened("/one/jobs", ssetest.WithLastEventID(real.String()))
+	resumeMessages(t, again, resumePublish(t, server, "jobs", "later", 1)...)
 }
 
 func TestResumeBehindAnEvictionIsAGap(t *testing.T) {

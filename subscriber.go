@@ -270,6 +270,10 @@ func (g *generation) answered(r *redis.Pong, down *outage) error {
 		g.hub.connected.Store(true)
 		down.ended(g.hub)
 	}
+	if !g.back && !g.probing.canProve() {
+		g.back = true
+		g.hub.publisher.breaker.proved()
+	}
 	return nil
 }
 

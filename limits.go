@@ -1,0 +1,105 @@
+package redissse
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// StreamLimit bounds how many streams may be open with one value of a key.
+type StreamLimit struct {
+	// What tells clients apart: a text with placeholders, such as
+	// {http.vars.client_ip} or {http.auth.user.id}. Requests for which they
+	// are empty count together.
+	Key string `json:"key"`
+
+	// How many streams with the same value may be open, 1 to 10000000.
+	Max int `json:"max"`
+}
+
+func (l StreamLimit) check() error {
+	if withoutPlaceholders(l.Key) == l.Key {
+		return fmt.Errorf("max_streams_per %q has no placeholder such as {client_ip}", l.Key)
+	}
+	return inRange("max_streams_per "+l.Key, int64(l.Max), 0, 1, maxStreams, new(int64))
+}
+
+// maxStreams is the most that a limit on streams can be: far more than a
+// process has memory for.
+const maxStreams = 10_000_000
+
+var (
+	errTooManyStreams       = errors.New("too many streams")
+	errTooManyClientStreams = errors.New("too many streams of this client")
+)
+
+// streamLimits counts the open streams of one handler. Those that an earlier
+// configuration drains are not among them. Safe for concurrent use.
+type streamLimits struct {
+	most int // 0: any number
+	per  []StreamLimit
+	seed maphash.Seed
+
+	mu     sync.Mutex
+	open   int
+	counts []map[uint64]int // of each of per, by the hash of a value: values may be long
+}
+
+func newStreamLimits(most int, per []StreamLimit) *streamLimits {
+	l := &streamLimits{most: most, per: per, seed: maphash.MakeSeed()}
+	for range per {
+		l.counts = append(l.counts, map[uint64]int{})
+	}
+	return l
+}
+
+// admission is what one stream takes of the limits.
+type admission struct {
+	limits *streamLimits // nil: nothing
+	keys   []uint64
+}
+
+// enter admits a stream, or takes nothing.
+func (l *streamLimits) enter(repl *caddy.Replacer) (admission, error) {
+	if l.most == 0 && len(l.per) == 0 {
+		return admission{}, nil
+	}
+	keys := make([]uint64, len(l.per))
+	for i, limit := range l.per {
+		keys[i] = maphash.String(l.seed, repl.ReplaceAll(limit.Key, ""))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.most > 0 && l.open >= l.most {
+		return admission{}, errTooManyStreams
+	}
+	for i, limit := range l.per {
+		if l.counts[i][keys[i]] >= limit.Max {
+			return admission{}, errTooManyClientStreams
+		}
+	}
+	l.open++
+	for i, key := range keys {
+		l.counts[i][key]++
+	}
+	return admission{l, keys}, nil
+}
+
+// leave gives back what was taken.
+func (a admission) leave() {
+	l := a.limits
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open--
+	for i, key := range a.keys {
+		if l.counts[i][key]--; l.counts[i][key] == 0 {
+			delete(l.counts[i], key)
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package redissse
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+)
+
+func init() { caddy.RegisterModule(PublishHandler{}) }
+
+// PublishHandler publishes the body of a POST on a Redis channel. It answers
+// with JSON: 200 once Redis has taken the message, 503 or 502 if it certainly
+// has not, 504 if nobody can know. It reaches clients of this gateway as any
+// message does: it comes back from Redis.
+//
+// Requests that a browser sends from another site are refused with 403, see
+// cors_origins. Who may publish is for handlers before this one to say.
+type PublishHandler struct {
+	// The name of the hub to publish through, "default" if neither this nor
+	// redis is given.
+	Hub string `json:"hub,omitempty"`
+
+	// A Redis URL of its own instead of a named hub, see the app's hubs.
+	Redis string `json:"redis,omitempty"`
+
+	// The channel to publish on, taken literally. Placeholders are replaced
+	// for each request; one that is empty or unknown makes the request fail
+	// with 400. Required.
+	Channel string `json:"channel,omitempty"`
+
+	// The largest body in bytes, 1 to 536870912 (512 MiB), the most that Redis
+	// takes; a larger one is refused with 413. What is larger than the hub's
+	// max_message is a gap to this gateway's clients. Default: 65536 (64 KiB)
+	MaxSize int64 `json:"max_size,omitempty"`
+
+	// The origins, such as https://app.example.com, whose pages may publish
+	// although they are of another site. Default: none
+	CORSOrigins []string `json:"cors_origins,omitempty"`
+
+	channel    string
+	maxSize    int64
+	cors       *cors
+	protection *http.CrossOriginProtection
+	tenancy    *tenancy
+	metrics    *publishMetrics
+}
+
+// CaddyModule returns the Caddy module information.
+func (PublishHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.redis_sse_publish", New: func() caddy.Module { return new(PublishHandler) }}
+}
+
+const (
+	// defaultMaxSize is enough for events, and little enough that a client can
+	// fill no buffer quickly.
+	defaultMaxSize = 64 << 10
+	// mostMaxSize is Redis's proto-max-bulk-len.
+	mostMaxSize = 512 << 20
+
+	// A client that sends nothing of the body for bodyTimeout, or less than
+	// minBodyRate bytes a second after that, is given up. Redis hears of a
+	// message only once it is complete.
+	bodyTimeout = 10 * time.Second
+	minBodyRate = 1 << 10
+
+	// publishRetryAfter is what a 503 asks for at most: Redis is usually back
+	// sooner than the breaker's time is over, and a refusal costs nothing.
+	publishRetryAfter = 5 * time.Second
+)
+
+// Provision checks the configuration and takes the hub. It does no I/O.
+func (h *PublishHandler) Provision(ctx caddy.Context) error {
+	if err := h.resolve(); err != nil {
+		return err
+	}
+	_, lease, err := acquireFor(ctx, h.Hub, h.Redis)
+	if err != nil {
+		return err
+	}
+	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
+	h.metrics = newPublishMetrics(lease.hub.name, h.Channel)
+	if most := lease.settings.limits.message; h.maxSize > most {
+		ctx.Logger().Warn("max_size is above the hub's max_message: clients get a gap for what is larger",
+			zap.Int64("max_size", h.maxSize), zap.Int64("max_message", most))
+	}
+	return nil
+}
+
+// resolve checks every field and fills in what is not set.
+func (h *PublishHandler) resolve() error {
+	if h.Channel == "" {
+		return errNoPublishChannel
+	}
+	h.channel = canonicalPlaceholders(h.Channel)
+	h.protection = http.NewCrossOriginProtection()
+	var invalid error
+	if h.cors, invalid = newCORS(h.CORSOrigins, http.MethodPost); h.cors != nil {
+		for origin := range h.cors.origins {
+			invalid = errors.Join(invalid, h.protection.AddTrustedOrigin(origin))
+		}
+	}
+	return errors.Join(
+		checkChannel(h.channel),
+		inRange("max_size", h.MaxSize, defaultMaxSize, 1, mostMaxSize, &h.maxSize),
+		invalid,
+	)
+}
+
+var errNoPublishChannel = errors.New("no channel: redis_sse_publish needs one. An argument that begins with /, @ or * is a request matcher; " +
+	"a channel that begins like that goes on a channel line in the block")
+
+// Cleanup gives the hub up, once the requests that are under way are over.
+func (h *PublishHandler) Cleanup() error {
+	if h.tenancy == nil {
+		return nil // not provisioned to the end
+	}
+	return h.tenancy.close()
+}
+
+// ServeHTTP answers POST. OPTIONS goes to the next handler, unless there are
+// cors_origins.
+func (h *PublishHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.cors.answer(w, r) {
+		return nil
+	}
+	switch r.Method {
+	case http.MethodPost:
+		return h.servePublish(w, r)
+	case http.MethodOptions:
+		return next.ServeHTTP(w, r)
+	}
+	w.Header().Set("Allow", http.MethodPost)
+	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q publishes nothing", r.Method))
+}
+
+func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) error {
+	if err := h.protection.Check(r); err != nil {
+		return caddyhttp.Error(http.StatusForbidden, err)
+	}
+	channel, err := replaceChannel(replacerOf(r), h.channel)
+	if err != nil {
+		return caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	body, err := h.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	hub, err := h.tenancy.enter()
+	if err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	defer h.tenancy.leave()
+	began := time.Now()
+	receivers, attempts, err := hub.publisher.publish(r.Context(), channel, body)
+	h.metrics.count(time.Since(began), attempts, err)
+	hub.publisher.breaker.tell(hub.log(), hub.name)
+	answer := publishAnswer{Channel: channel, Attempts: attempts}
+	if err == nil {
+		answer.Receivers = &receivers
+		return answer.write(w, http.StatusOK)
+	}
+	v := verdictOf(err)
+	hub.log().Debug("publishing failed", zap.String("hub", hub.name), zap.String("reason", string(v.reason)),
+		zap.Int("attempts", attempts), zap.Error(err))
+	if v.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(hub.publisher.retryAfter(v)))
+	}
+	answer.Outcome, answer.Reason = outcomeNone, v.reason
+	if v.reason == dropUnknown {
+		answer.Outcome = outcomeUnknown
+	}
+	return answer.write(w, v.status)
+}
+
+// readBody reads the body before anything else is done: a slow one should hold
+// no connection to Redis, and half a message should not be published.
+func (h *PublishHandler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > h.maxSize {
+		return nil, h.tooLarge(fmt.Errorf("the body has %d bytes, at most %d are allowed", r.ContentLength, h.maxSize))
+	}
+	if r.Body == nil {
+		return nil, nil
+	}
+	if idle, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil {
+		defer idle.Override(bodyTimeout, minBodyRate)()
+	}
+	var body bytes.Buffer
+	// What is announced need not come: no more than little is reserved for it.
+	body.Grow(int(min(max(0, r.ContentLength), defaultMaxSize)) + bytes.MinRead)
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, h.maxSize))
+	if err == nil {
+		return body.Bytes(), nil
+	}
+	err = fmt.Errorf("reading the request's body: %w", err)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, h.tooLarge(err)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, caddyhttp.Error(http.StatusRequestTimeout, err)
+	}
+	return nil, caddyhttp.Error(http.StatusBadRequest, err)
+}
+
+func (h *PublishHandler) tooLarge(err error) error {
+	h.metrics.fail(dropTooLarge)
+	return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
+}
+
+// publishAnswer is what a request gets for its message.
+type publishAnswer struct {
+	Channel   string     `json:"channel"`
+	Receivers *int64     `json:"receivers,omitempty"` // clients of the Redis server that took it
+	Outcome   string     `json:"outcome,omitempty"`   // of a message that was not, or perhaps not, published
+	Reason    dropReason `json:"reason,omitempty"`
+	Attempts  int        `json:"attempts"`
+}
+
+const (
+	outcomeNone    = "not_published"
+	outcomeUnknown = "unknown"
+)
+
+func (a publishAnswer) write(w http.ResponseWriter, status int) error {
+	text, err := json.Marshal(a)
+	if err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // a client that has gone needs no answer
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyhttp.MiddlewareHandler = (*PublishHandler)(nil)
+	_ caddy.Provisioner           = (*PublishHandler)(nil)
+	_ caddy.CleanerUpper          = (*PublishHandler)(nil)
+)

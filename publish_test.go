@@ -1,0 +1,239 @@
+package redissse
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+)
+
+func TestABodyIsPublishedByteForByte(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := startPublishing(t, &Hub{Redis: server.URL()}, &PublishHandler{MaxSize: 4 << 20})
+	a := listen(t, server)
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	for name, payload := range map[string]string{
+		"text":          "hello",
+		"JSON":          `{"text":"grüße"}`,
+		"empty":         "",
+		"every byte":    string(all),
+		"lines":         "a\r\nb\rc\n\n",
+		"of max_size":   strings.Repeat("x", 4<<20),
+		"like commands": "*1\r\n$4\r\nQUIT\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := p.post(payload)
+			got.want(t, http.StatusOK, "", 1)
+			if *got.Receivers != 1 || got.Channel != "news" {
+				t.Errorf("%d receivers on %q, want 1 on news", *got.Receivers, got.Channel)
+			}
+			a.wantHeard(payload)
+		})
+	}
+	t.Run("without Content-Length", func(t *testing.T) {
+		p.request(t.Context(), http.MethodPost, struct{ io.Reader }{strings.NewReader("chunked")}, nil).want(t, http.StatusOK, "", 1)
+		a.wantHeard("chunked")
+	})
+}
+
+func TestNobodyHasToListen(t *testing.T) {
+	t.Parallel()
+	p := startPublishing(t, &Hub{Redis: redistest.Start(t).URL()}, &PublishHandler{})
+	got := p.post("x")
+	got.want(t, http.StatusOK, "", 1)
+	if want := `{"channel":"news","receivers":0,"attempts":1}` + "\n"; got.text != want {
+		t.Errorf("answer %s, want %s", got.text, want)
+	}
+}
+
+func TestALargerBodyThanMaxSizeIsRefused(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := startPublishing(t, &Hub{Redis: server.URL()}, &PublishHandler{MaxSize: 10})
+	a := listen(t, server)
+	before := metricValue(t, p.h.metrics.dropped[dropTooLarge])
+	for why, body := range map[string]io.Reader{
+		"the body has 11 bytes, at most 10 are allowed": strings.NewReader("eleven byte"),
+		"request body too large":                        struct{ io.Reader }{strings.NewReader("eleven byte")}, // without its length
+	} {
+		got := p.request(t.Context(), http.MethodPost, body, nil)
+		if got.status != http.StatusRequestEntityTooLarge || !strings.Contains(got.text, why) {
+			t.Errorf("%d %s, want 413 that says %q", got.status, got.text, why)
+		}
+	}
+	p.post("ten bytes.").want(t, http.StatusOK, "", 1)
+	a.wantHeard("ten bytes.")
+	if n := metricValue(t, p.h.metrics.dropped[dropTooLarge]) - before; n != 2 {
+		t.Errorf("%v are counted as too large, want 2", n)
+	}
+}
+
+// A client may send ten bytes of a hundred and never any more.
+func TestABodyThatComesSlowlyIsPublishedWhole(t *testing.T) {
+	t.Parallel()
+	fake := startFakeRedis(t)
+	p := startPublishing(t, &Hub{Redis: fake.url()}, &PublishHandler{})
+	r, w := io.Pipe()
+	answered := make(chan publishResult, 1)
+	go func() {
+		got, err := p.try(t.Context(), http.MethodPost, r, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- got
+	}()
+	fmt.Fprint(w, "half ")
+	// Others are served meanwhile, over all the connections there are.
+	for range maxCommandConns + 1 {
+		p.post("other").want(t, http.StatusOK, "", 1)
+	}
+	if n := fake.count("PUBLISH"); n != maxCommandConns+1 {
+		t.Errorf("%d messages are published while one is half there, want %d", n, maxCommandConns+1)
+	}
+	fmt.Fprint(w, "and half")
+	_ = w.Close()
+	(<-answered).want(t, http.StatusOK, "", 1)
+	if n := fake.count("PUBLISH"); n != maxCommandConns+2 {
+		t.Errorf("%d messages are published, want %d", n, maxCommandConns+2)
+	}
+}
+
+func TestHalfABodyIsNotPublished(t *testing.T) {
+	t.Parallel()
+	fake := startFakeRedis(t)
+	p := startPublishing(t, &Hub{Redis: fake.url()}, &PublishHandler{})
+	broken := errors.New("broken")
+	body := io.MultiReader(strings.NewReader("half"), &failingReader{broken})
+	if got, err := p.try(t.Context(), http.MethodPost, body, nil); !errors.Is(err, broken) {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	p.server.Close() // waits for the request
+	if n := fake.count("PUBLISH"); n != 0 {
+		t.Errorf("%d messages are published, want none", n)
+	}
+}
+
+type failingReader struct{ err error }
+
+func (r *failingReader) Read([]byte) (int, error) { return 0, r.err }
+
+func TestOnlyPostPublishes(t *testing.T) {
+	t.Parallel()
+	p := startPublishing(t, &Hub{Redis: adaptDead}, &PublishHandler{})
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPatch} {
+		got := p.request(t.Context(), method, nil, nil)
+		if got.status != http.StatusMethodNotAllowed || got.header.Get("Allow") != http.MethodPost {
+			t.Errorf("%s: %d with Allow %q, want 405 with POST", method, got.status, got.header.Get("Allow"))
+		}
+	}
+	if got := p.request(t.Context(), http.MethodOptions, nil, nil); got.status != http.StatusTeapot {
+		t.Errorf("OPTIONS: %d, want the next handler's 418", got.status)
+	}
+}
+
+func TestTheChannelOfAMessage(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for _, c := range []struct{ channel, header, want string }{
+		{"user:{http.request.header.X-User}", "7", "user:7"},
+		{"user:*[a]?", "", "user:*[a]?"}, // taken literally
+		{"{http.request.header.X-User}", "", ""},
+		{"{http.request.header.X-User}", "__redis_sse:probe:1", ""},
+		{"{http.request.header.X-User}", strings.Repeat("x", maxChannel+1), ""},
+	} {
+		p := startPublishing(t, &Hub{Redis: server.URL()}, &PublishHandler{Channel: c.channel})
+		got := p.request(t.Context(), http.MethodPost, strings.NewReader("x"), map[string]string{"X-User": c.header})
+		switch {
+		case c.want == "" && got.status != http.StatusBadRequest:
+			t.Errorf("channel %q with %.30q: %d, want 400", c.channel, c.header, got.status)
+		case c.want != "" && got.Channel != c.want:
+			t.Errorf("channel %q with %q: %q, want %q", c.channel, c.header, got.Channel, c.want)
+		}
+	}
+}
+
+func TestAHeaderOfABackendsAnswerMayBeSpeltInAnyWay(t *testing.T) {
+	h := &PublishHandler{Channel: "user:{http.reverse_proxy.header.x-USER}"}
+	if err := h.resolve(); err != nil || h.channel != "user:{http.reverse_proxy.header.X-User}" {
+		t.Errorf("the channel is %q, %v: Caddy has the header in its canonical form only", h.channel, err)
+	}
+}
+
+func TestBrowsersOfOtherSitesCannotPublish(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := startPublishing(t, &Hub{Redis: server.URL()}, &PublishHandler{CORSOrigins: []string{"https://app.example.com"}})
+	a := listen(t, server)
+	for name, c := range map[string]struct {
+		header map[string]string
+		status int
+	}{
+		"no browser":             {nil, http.StatusOK},
+		"the same origin":        {map[string]string{"Sec-Fetch-Site": "same-origin", "Origin": p.server.URL}, http.StatusOK},
+		"an old one's":           {map[string]string{"Origin": p.server.URL}, http.StatusOK},
+		"an origin let in":       {map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://app.example.com"}, http.StatusOK},
+		"another site":           {map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, http.StatusForbidden},
+		"another host of it":     {map[string]string{"Sec-Fetch-Site": "same-site", "Origin": "https://www.example.com"}, http.StatusForbidden},
+		"an old one's, another":  {map[string]string{"Origin": "https://evil.example"}, http.StatusForbidden},
+		"a form of another site": {map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "null", "Content-Type": "text/plain"}, http.StatusForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := p.request(t.Context(), http.MethodPost, strings.NewReader(name), c.header)
+			if got.status != c.status {
+				t.Errorf("%d %s, want %d", got.status, got.text, c.status)
+			}
+			if c.status == http.StatusOK {
+				a.wantHeard(name)
+				return
+			}
+			a.wantHeard()
+		})
+	}
+}
+
+// Caddy's server wraps bodies like this; what is waited for is its minute, cut to ours.
+func TestABodyThatStopsComingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	fake := startFakeRedis(t)
+	p := startPublishing(t, &Hub{Redis: fake.url()}, &PublishHandler{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reader := &caddyhttp.IdleTimeoutReader{
+			ReadCloser: r.Body, Ctrl: http.NewResponseController(w), Logger: zap.NewNop(), DrainDeadline: true,
+			Deadline: caddyhttp.IdleDeadline{Start: time.Now(), Timeout: time.Hour},
+		}
+		defer reader.HandlerDone()
+		r.Body = reader
+		p.serve(w, r.WithContext(caddyhttp.ContextWithIdleTimeouts(r.Context(), reader, nil)))
+	}))
+	t.Cleanup(server.Close)
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+	_ = conn.SetReadDeadline(time.Now().Add(bodyTimeout + gatewayWait))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusRequestTimeout || fake.count("PUBLISH") != 0 {
+		t.Errorf("%s after %d messages, want 408 and none", response.Status, fake.count("PUBLISH"))
+	}
+}
