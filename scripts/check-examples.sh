@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks every example's Caddyfile with ./caddy: formatted, adapts, validates.
+# Checks every example's Caddyfiles with ./caddy: formatted, adapts, validates.
 # Validating provisions all modules, but connects to nothing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,7 +22,7 @@ check() {
 	fi
 }
 
-for f in examples/*/Caddyfile; do
+for f in examples/*/Caddyfile examples/*/*.Caddyfile; do
 	check ./caddy fmt --diff "$f"
 	check ./caddy adapt --config "$f" --adapter caddyfile
 	check ./caddy validate --config "$f" --adapter caddyfile
