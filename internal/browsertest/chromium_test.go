@@ -13,11 +13,13 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
 // chromium is a Chromium behind drive.mjs.
 type chromium struct {
-	process *process
+	process *proctest.Process
 	stdin   io.WriteCloser
 	read    sync.WaitGroup
 
@@ -35,7 +37,7 @@ type reply struct {
 }
 
 func startChromium() (*chromium, error) {
-	home := filepath.Join(testDir, "chromium")
+	home := filepath.Join(proctest.Dir(), "chromium")
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, err
 	}
@@ -54,13 +56,13 @@ func startChromium() (*chromium, error) {
 		return nil, err
 	}
 	cmd.Stdout = stdout
-	c.process, err = launch(cmd)
+	c.process, err = proctest.Launch(cmd)
 	_ = stdout.Close() // the driver's
 	if err != nil {
 		return nil, errors.Join(err, answers.Close())
 	}
 	c.read.Go(func() { c.receive(answers) })
-	keep(c)
+	proctest.AtEnd(c.quit)
 	_, err = c.do(command{"command": "version"})
 	return c, err
 }
@@ -95,7 +97,7 @@ func (c *chromium) do(cmd command) (string, error) {
 	c.mu.Lock()
 	if c.waiting == nil {
 		c.mu.Unlock()
-		return "", fmt.Errorf("driving chromium: the driver has ended: %s", c.process.log)
+		return "", fmt.Errorf("driving chromium: the driver has ended: %s", c.process.Log())
 	}
 	c.last++
 	cmd["id"] = c.last
@@ -106,16 +108,16 @@ func (c *chromium) do(cmd command) (string, error) {
 	}
 	c.mu.Unlock()
 	if err != nil {
-		return "", fmt.Errorf("driving chromium: %w: %s", err, c.process.log)
+		return "", fmt.Errorf("driving chromium: %w: %s", err, c.process.Log())
 	}
 	select {
 	case r := <-to:
 		if r.Error != "" {
-			return "", fmt.Errorf("driving chromium, %q: %s\n%s", cmd["command"], r.Error, c.process.log)
+			return "", fmt.Errorf("driving chromium, %q: %s\n%s", cmd["command"], r.Error, c.process.Log())
 		}
 		return r.Value, nil
-	case <-time.After(patience):
-		return "", fmt.Errorf("driving chromium, %q: no answer after %v", cmd["command"], patience)
+	case <-time.After(proctest.Patience):
+		return "", fmt.Errorf("driving chromium, %q: no answer after %v", cmd["command"], proctest.Patience)
 	}
 }
 
@@ -133,8 +135,7 @@ func (c *chromium) close(tab string) error {
 
 func (c *chromium) quit() error {
 	_ = c.stdin.Close()
-	err := within("chromium to quit", c.process.exited)
-	c.process.kill()
+	err := c.process.EndSoon()
 	c.read.Wait()
 	return err
 }

@@ -14,12 +14,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
-// patience bounds each wait for something that has to happen. Only a machine in trouble gets near it.
-const patience = 60 * time.Second
-
-// collector takes what pages report and, by the gateway's forward_auth, each request for a stream as the browser sent it.
+// collector takes what pages report and, by the gateway's forward_auth, each request for a stream, or to publish, as the browser
+// sent it.
 type collector struct {
 	t      *testing.T
 	server *httptest.Server
@@ -28,14 +28,18 @@ type collector struct {
 	mu      sync.Mutex
 	events  map[string][]event // by page
 	visits  map[string][]visit
+	held    chan struct{} // closed when pages' requests go on; nil if none waits
 	changed chan struct{} // closed and replaced when there is more
 }
 
-// visit is one request for the stream, as the gateway had it.
+// visit is one request for a stream, or to publish, as the gateway had it.
 type visit struct {
+	at          time.Time
+	method      string
 	lastEventID string
-	proto       string // as Caddy names it
-	conn        string // the browser's address, which tells connections apart
+	proto       string      // as Caddy names it
+	conn        string      // the browser's address, which tells connections apart
+	header      http.Header // all of it
 }
 
 func newCollector(t *testing.T) *collector {
@@ -70,7 +74,10 @@ func (c *collector) visit(w http.ResponseWriter, r *http.Request) {
 		c.t.Errorf("parsing what was asked for: %v", err)
 		return
 	}
-	v := visit{lastEventID: r.Header.Get("Last-Event-ID"), proto: r.Header.Get("X-Test-Proto"), conn: r.Header.Get("X-Test-Conn")}
+	v := visit{
+		at: time.Now(), method: r.Header.Get("X-Forwarded-Method"), lastEventID: r.Header.Get("Last-Event-ID"),
+		proto: r.Header.Get("X-Test-Proto"), conn: r.Header.Get("X-Test-Conn"), header: r.Header.Clone(),
+	}
 	c.add(func() {
 		name := asked.Query().Get("name")
 		c.visits[name] = append(c.visits[name], v)
@@ -78,6 +85,32 @@ func (c *collector) visit(w http.ResponseWriter, r *http.Request) {
 	if c.denies.Load() {
 		w.WriteHeader(http.StatusUnauthorized)
 	}
+	c.mu.Lock()
+	held := c.held
+	c.mu.Unlock()
+	if held == nil || !asked.Query().Has("name") {
+		return
+	}
+	select {
+	case <-held:
+	case <-r.Context().Done():
+	}
+}
+
+// hold has requests of pages wait, once they are seen, for what is returned to be called.
+func (c *collector) hold() (release func()) {
+	held := make(chan struct{})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = held
+	release = sync.OnceFunc(func() {
+		close(held)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.held = nil
+	})
+	c.t.Cleanup(release)
+	return release
 }
 
 func (c *collector) add(change func()) {
@@ -106,7 +139,7 @@ type page struct {
 // await returns when what the page reported is as asked for.
 func (p *page) await(what string, done func(events []event) bool) {
 	p.t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(proctest.Patience)
 	for {
 		events, visits, changed := p.collector.look(p.name)
 		if done(events) {
@@ -115,9 +148,15 @@ func (p *page) await(what string, done func(events []event) bool) {
 		select {
 		case <-changed:
 		case <-timeout:
-			p.t.Fatalf("%s: waiting for %s: not after %v\n%s", p.name, what, patience, told(events, visits))
+			p.t.Fatalf("%s: waiting for %s: not after %v\n%s", p.name, what, proctest.Patience, told(events, visits))
 		}
 	}
+}
+
+// awaitVisits returns when the gateway has seen n requests of the page.
+func (p *page) awaitVisits(n int) {
+	p.t.Helper()
+	p.await(fmt.Sprintf("request %d", n), func([]event) bool { return len(p.visits()) >= n })
 }
 
 // awaitType returns when the page has reported at least n events of a type.
@@ -160,7 +199,7 @@ func told(events []event, visits []visit) string {
 		fmt.Fprintf(&b, "  %+v\n", e)
 	}
 	for _, v := range visits {
-		fmt.Fprintf(&b, "  asked for: %+v\n", v)
+		fmt.Fprintf(&b, "  asked for: %s %s, last event id %q, %s\n", v.method, v.proto, v.lastEventID, v.at.Format(time.StampMilli))
 	}
 	return b.String()
 }

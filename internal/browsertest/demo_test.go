@@ -10,13 +10,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
 // The demo page in Chromium, over both HTTP versions: what it shows while all is well, while Redis is away, and after. The
 // pictures are for somebody to look at.
 func TestDemoPageTellsOfTheGap(t *testing.T) {
 	t.Parallel()
-	bin := filepath.Join(testDir, "demo")
+	bin := filepath.Join(proctest.Dir(), "demo")
 	build := exec.Command("go", "build", "-o", bin, ".")
 	build.Dir = "../../examples/demo"
 	if out, err := build.CombinedOutput(); err != nil {
@@ -62,8 +64,8 @@ func openDemo(t *testing.T, bin, proto string) *demoPage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, plain, _ := net.SplitHostPort(freeAddr(t))
-	_, secure, _ := net.SplitHostPort(freeAddr(t))
+	_, plain, _ := net.SplitHostPort(proctest.FreeAddr(t))
+	_, secure, _ := net.SplitHostPort(proctest.FreeAddr(t))
 	dir := t.TempDir()
 	cmd := exec.Command(bin, "-http", plain, "-https", secure)
 	cmd.Env = append(os.Environ(), "REDIS_URL=", "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "TMPDIR="+dir)
@@ -71,8 +73,8 @@ func openDemo(t *testing.T, bin, proto string) *demoPage {
 	if proto == httpTwo {
 		url = "https://localhost:" + secure
 	}
-	demo := startProcess(t, cmd)
-	poll(t, "the demo to run", func() bool { return strings.Contains(demo.log.String(), "Ctrl-C stops it") })
+	demo := proctest.Start(t, cmd)
+	demo.Poll(t, "the demo to run", func() bool { return strings.Contains(demo.Log(), "Ctrl-C stops it") })
 
 	d := &demoPage{t: t, browser: b, tab: fmt.Sprintf("tab-%d", tabs.Add(1)), proto: proto}
 	if err := b.open(d.tab, url); err != nil {

@@ -1,5 +1,6 @@
 // Package browsertest holds the tests that need real browsers: Debian's Chromium and Firefox open streams of a real Caddy in
-// front of a real Redis, lose them, and must come back to what they missed.
+// front of a real Redis, lose them or are refused, and must come back to what they missed; pages of other origins read and
+// publish as cors_origins says.
 //
 //	make test-browser
 //

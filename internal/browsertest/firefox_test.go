@@ -13,11 +13,13 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
 // firefox is a Firefox that nobody drives. It starts with a page of ours, home.html, which asks what to do and opens tabs.
 type firefox struct {
-	process *process
+	process *proctest.Process
 	home    *httptest.Server
 	quitted chan struct{} // closed by quit
 	mu      sync.Mutex    // held while an order is carried out
@@ -38,7 +40,7 @@ var homePage []byte
 var firefoxSettings []byte
 
 func startFirefox() (*firefox, error) {
-	profile := filepath.Join(testDir, "firefox")
+	profile := filepath.Join(proctest.Dir(), "firefox")
 	if err := makeProfile(profile); err != nil {
 		return nil, fmt.Errorf("making a profile for firefox: %w", err)
 	}
@@ -55,11 +57,11 @@ func startFirefox() (*firefox, error) {
 	cmd := exec.Command("firefox-esr", "--headless", "--no-remote", "--profile", profile, f.home.URL)
 	cmd.Env = append(os.Environ(), "HOME="+profile, "XDG_CONFIG_HOME="+profile, "XDG_CACHE_HOME="+profile, "MOZ_CRASHREPORTER_DISABLE=1")
 	var err error
-	if f.process, err = launch(cmd); err != nil {
+	if f.process, err = proctest.Launch(cmd); err != nil {
 		f.home.Close()
 		return nil, fmt.Errorf("starting firefox: %w", err)
 	}
-	keep(f)
+	proctest.AtEnd(f.quit)
 	return f, nil
 }
 
@@ -105,7 +107,7 @@ func (f *firefox) carriedOut(_ http.ResponseWriter, r *http.Request) {
 func (f *firefox) do(o order) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	timeout := time.After(patience)
+	timeout := time.After(proctest.Patience)
 	orders, done := f.orders, (chan string)(nil) // first to give the order, then to hear of it
 	for {
 		select {
@@ -116,10 +118,10 @@ func (f *firefox) do(o order) error {
 				return fmt.Errorf("driving firefox, %+v: %s", o, failed)
 			}
 			return nil
-		case <-f.process.exited:
-			return fmt.Errorf("driving firefox: it has ended: %w: %s", f.process.err, f.process.log)
+		case <-f.process.Exited():
+			return fmt.Errorf("driving firefox: it has ended: %w: %s", f.process.Wait(), f.process.Log())
 		case <-timeout:
-			return fmt.Errorf("driving firefox, %+v: no answer after %v: %s", o, patience, f.process.log)
+			return fmt.Errorf("driving firefox, %+v: no answer after %v: %s", o, proctest.Patience, f.process.Log())
 		}
 	}
 }
@@ -132,7 +134,7 @@ func (f *firefox) close(tab string) error     { return f.do(order{Close: true, T
 // quit kills it: the profile goes, too.
 func (f *firefox) quit() error {
 	close(f.quitted)
-	f.process.kill()
+	f.process.Kill()
 	f.home.Close()
 	return nil
 }

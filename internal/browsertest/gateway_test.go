@@ -5,15 +5,17 @@ package browsertest
 import (
 	"crypto/tls"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
 
@@ -26,14 +28,11 @@ const (
 // channel is what the streams are of, if nothing else is said.
 const channel = "news"
 
-// caddyBinary builds cmd/caddy, once for all tests of a run.
-var caddyBinary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(testDir, "caddy")
-	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/caddy").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building cmd/caddy: %w\n%s", err, out)
-	}
-	return path, nil
-})
+// cookie is what pages of other origins set.
+const cookie = "reader=private"
+
+// quick is what streams are served with, so that they come back soon and send nothing by themselves.
+const quick = "retry 300ms\nheartbeat 59s\ndrain 500ms\n"
 
 // gateway is "caddy run" with a Redis of its own, and a proxy before it that can break a browser's connections.
 type gateway struct {
@@ -41,34 +40,49 @@ type gateway struct {
 	proto     string
 	redis     *redistest.Server
 	collector *collector
+	client    *http.Client // no browser, and not through the proxy
 	proxy     *redistest.Proxy
+	friend    string                                 // another origin that has the same pages, and is in cors_origins
+	stranger  string                                 // one that is not
+	add       func(g *gateway) (global, site string) // what this one has in its Caddyfile besides
 	bin       string
 	dir       string
 	addr      string
 	admin     string
 	version   string // of the configuration, which pages have in a header
-	process   *process
+	process   *proctest.Process
 }
 
-// newGateway runs Caddy with one site, which a browser reads over proto.
-func newGateway(t *testing.T, proto string) *gateway {
+// newGateway runs Caddy with one site, which a browser reads over proto. add may be nil.
+func newGateway(t *testing.T, proto string, add func(g *gateway) (global, site string)) *gateway {
 	t.Helper()
-	bin, err := caddyBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
 	g := &gateway{
 		t: t, proto: proto, redis: redistest.Start(t), collector: newCollector(t),
-		bin: bin, dir: t.TempDir(), addr: freeAddr(t), admin: freeAddr(t),
+		friend: pageServer(t), stranger: pageServer(t), add: add,
+		bin: proctest.Caddy(t), dir: t.TempDir(), addr: proctest.FreeAddr(t), admin: proctest.FreeAddr(t),
 	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	t.Cleanup(transport.CloseIdleConnections)
+	g.client = &http.Client{Transport: transport}
 	g.proxy = redistest.NewProxy(t, g.addr)
 	g.configure("1")
 	g.start()
 	return g
 }
 
+// pageServer serves the pages from an origin of their own. Its cookie is the gateway's, too: it goes to all ports of a host.
+func pageServer(t *testing.T) string {
+	pages := http.FileServer(http.Dir("page"))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", cookie+"; Path=/")
+		pages.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
 // configure writes the Caddyfile; version makes it another one. Nothing in it is slow, but for the heartbeat: a stream that
-// is quiet has its first cursor and nothing else. There is room for one channel.
+// is quiet has its first cursor and nothing else.
 func (g *gateway) configure(version string) {
 	g.t.Helper()
 	g.version = version
@@ -81,6 +95,10 @@ func (g *gateway) configure(version string) {
 		site, certificate = "https://localhost", fmt.Sprintf("tls %s %s", authority.cert, authority.key)
 	}
 	_, port, _ := net.SplitHostPort(g.addr)
+	var global, more string
+	if g.add != nil {
+		global, more = g.add(g)
+	}
 	text := fmt.Sprintf(`{
 	admin %s
 	persist_config off
@@ -92,28 +110,26 @@ func (g *gateway) configure(version string) {
 	redis_sse {
 		redis %s
 		reconnect_min 100ms
-		buffer {
-			max_channels 1
-		}
 	}
+	%s
 }
 %s:%s {
 	%s
 	root %s
 	header X-Version %s
-	forward_auth /streams/* %s {
+	@asked path /streams/* /publish/*
+	forward_auth @asked %s {
 		uri /visit
 		header_up X-Test-Proto {http.request.proto}
 		header_up X-Test-Conn {http.request.remote}
 	}
 	redis_sse /streams/* {path.1} {
-		retry 300ms
-		heartbeat 59s
-		drain 500ms
+		%s
 	}
+	%s
 	file_server
 }
-`, g.admin, g.redis.URL(), site, port, certificate, pages, version, g.collector.addr())
+`, g.admin, g.redis.URL(), global, site, port, certificate, pages, version, g.collector.addr(), quick, more)
 	if err := os.WriteFile(g.caddyfile(), []byte(text), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
@@ -124,7 +140,7 @@ func (g *gateway) caddyfile() string { return filepath.Join(g.dir, "Caddyfile") 
 // start runs Caddy and returns when it serves.
 func (g *gateway) start() {
 	g.t.Helper()
-	g.process = startProcess(g.t, g.command("run", "--config", g.caddyfile()))
+	g.process = proctest.Start(g.t, g.command("run", "--config", g.caddyfile()))
 	g.awaitUp()
 }
 
@@ -152,9 +168,9 @@ func (g *gateway) awaitUp() {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
-	url := g.site(g.addr) + "/index.html"
-	poll(g.t, "caddy to serve configuration "+g.version, func() bool {
-		response, err := client.Get(url)
+	at := g.site(g.addr) + "/index.html"
+	g.process.Poll(g.t, "caddy to serve configuration "+g.version, func() bool {
+		response, err := client.Get(at)
 		if err != nil {
 			return false
 		}
@@ -178,10 +194,17 @@ func (g *gateway) open(b browser) *page { return g.openAt(b, g.proxy.Addr(), cha
 // openAt is open with connections to addr, for a stream of any channel.
 func (g *gateway) openAt(b browser, addr, channel string) *page {
 	g.t.Helper()
+	return g.tab(b, g.site(addr)+"/", url.Values{"channel": {channel}})
+}
+
+// tab opens one of the pages in a tab.
+func (g *gateway) tab(b browser, at string, query url.Values) *page {
+	g.t.Helper()
 	name := fmt.Sprintf("tab-%d", tabs.Add(1))
-	url := fmt.Sprintf("%s/?name=%s&channel=%s&collector=%s", g.site(addr), name, channel, g.collector.server.URL)
+	query.Set("name", name)
+	query.Set("collector", g.collector.server.URL)
 	p := &page{t: g.t, collector: g.collector, name: name}
-	if err := b.open(name, url); err != nil {
+	if err := b.open(name, at+"?"+query.Encode()); err != nil {
 		g.t.Fatal(err)
 	}
 	p.close = sync.OnceFunc(func() {
@@ -208,25 +231,3 @@ func messages(from, to int) (all []string) {
 	}
 	return all
 }
-
-// freeAddr returns an address nobody listens on, outside the ephemeral range and that of redistest.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(9000))
-		if _, taken := takenAddrs.LoadOrStore(addr, true); taken {
-			continue
-		}
-		ln, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		_ = ln.Close()
-		return addr
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
-// takenAddrs are the addresses handed out: tests that run side by side must not get the same one.
-var takenAddrs sync.Map

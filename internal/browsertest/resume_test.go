@@ -100,7 +100,7 @@ func TestGatewayThatWasKilledIsAGap(t *testing.T) {
 		g.publish(messages(1, 5)...)
 		p.awaitMessage("message-5")
 
-		g.process.kill()
+		g.process.Kill()
 		g.publish(messages(6, 10)...)
 		p.awaitType("error", 4) // the end of the stream, and three attempts in vain
 		g.start()

@@ -32,20 +32,3 @@ func TestAnyOtherStatusStopsAnEventSource(t *testing.T) {
 		}
 	})
 }
-
-func TestRefusedStreamComesBackByItself(t *testing.T) {
-	inEach(t, bothProtos, func(t *testing.T, b browser, g *gateway) {
-		p := g.open(b)
-		p.awaitType("cursor", 1)
-		refused := g.openAt(b, g.proxy.Addr(), "other")
-		refused.awaitType("error", 1)
-		if last := refused.events()[len(refused.events())-1]; last.State != connecting {
-			t.Errorf("the page reports %+v, want it to connect again", last)
-		}
-		p.close()
-		refused.awaitType("cursor", 1) // after its retry, 10 to 30 s
-		g.redis.Publish("other", "message-1")
-		refused.awaitMessage("message-1")
-		refused.passes(messages(1, 1), nil)
-	})
-}
