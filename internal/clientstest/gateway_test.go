@@ -1,0 +1,60 @@
+//go:build clients && linux
+
+package clientstest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
+	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+)
+
+// gateway is "caddy run" with a Redis of its own.
+type gateway struct {
+	redis *redistest.Server
+	url   string
+}
+
+// newGateway runs Caddy. /streams/x is a stream of channel x, and so is /aging/x, which ends soon.
+func newGateway(t *testing.T, maxChannels int) *gateway {
+	t.Helper()
+	addr, dir := proctest.FreeAddr(t), t.TempDir()
+	g := &gateway{redis: redistest.Start(t), url: "http://" + addr}
+	text := fmt.Sprintf(`{
+	admin off
+	persist_config off
+	auto_https off
+	default_bind 127.0.0.1
+	redis_sse {
+		redis %s
+		reconnect_min 100ms
+		buffer {
+			max_channels %d
+		}
+	}
+}
+%s {
+	redis_sse /streams/* {path.1} {
+		retry 300ms
+		heartbeat 200ms
+	}
+	redis_sse /aging/* {path.1} {
+		retry 300ms
+		max_stream_age 1s
+	}
+}
+`, g.redis.URL(), maxChannels, g.url)
+	file := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(proctest.Caddy(t), "run", "--config", file)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	proctest.Start(t, cmd).AwaitListening(t, addr)
+	return g
+}
