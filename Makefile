@@ -15,12 +15,15 @@ TESTFLAGS ?=
 # What "make bench-servers" measures: make bench-servers BENCHFLAGS='-only steady1 -rounds 5'
 BENCHFLAGS ?=
 
+# How "make promises" is run: make promises PROMISESFLAGS=-quick
+PROMISESFLAGS ?=
+
 # How many random histories "make fuzz" plays, and how long it fuzzes each target.
 HISTORIES ?= 20000
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser fuzz build lint bench bench-go bench-servers fmt tidy-check examples
+.PHONY: help run test test-browser test-clients fuzz build lint bench bench-go bench-servers promises fmt tidy-check examples
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +31,7 @@ help: ## Show this list
 run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
 	cd examples/demo && go build -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
 
-test: ## Run all tests with the race detector against a real redis-server (installed if missing, as is a C compiler)
+test: ## Run all tests with the race detector, a real redis-server and nginx (installed if missing, as is a C compiler)
 	@scripts/install-test-tools.sh
 	$(call each,go test -race -timeout 20m $(TESTFLAGS) ./...)
 
@@ -37,6 +40,12 @@ test-browser: ## Run the tests in Chromium and Firefox (Debian's; installed if m
 	@scripts/install-browsers.sh
 	@export SCREENSHOTS="$${SCREENSHOTS:-$$(mktemp -d -t caddy-redis-sse-screenshots-XXXXXX)}"; echo "pictures of the demo page: $$SCREENSHOTS"; \
 	go test -race -tags browser -count 1 -parallel 6 -timeout 10m $(TESTFLAGS) ./internal/browsertest
+
+test-clients: ## Run the README's snippets (Python, Node, PHP, Ruby, Go, Chromium) and examples/fastapi; installs what is missing
+	@scripts/install-test-tools.sh
+	@scripts/install-browsers.sh
+	@scripts/install-client-tools.sh
+	go test -race -tags clients -count 1 -parallel 12 -timeout 10m $(TESTFLAGS) ./internal/clientstest ./examples/fastapi
 
 fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 20s)
 	@scripts/install-test-tools.sh
@@ -51,6 +60,10 @@ lint: ## Check formatting, go vet, staticcheck
 	$(call each,go run $(STATICCHECK) ./...)
 	go vet -tags browser ./internal/browsertest
 	go run $(STATICCHECK) -tags browser ./internal/browsertest
+	go vet -tags clients ./internal/clientstest ./examples/fastapi
+	go run $(STATICCHECK) -tags clients ./internal/clientstest ./examples/fastapi
+	go vet -tags faults ./internal/promises
+	go run $(STATICCHECK) -tags faults ./internal/promises
 
 bench: bench-go bench-servers ## Run all benchmarks (20 minutes on two cores)
 
@@ -61,6 +74,12 @@ bench-servers: ## Measure the gateway beside a bare Caddy handler and nchan (ngi
 	@scripts/install-test-tools.sh
 	@scripts/install-bench-tools.sh
 	go run ./internal/tools/bench $(BENCHFLAGS)
+
+promises: ## Test and measure what the project promises, and write docs/PROMISES.md (10 minutes on two cores)
+	@scripts/install-test-tools.sh
+	@scripts/install-client-tools.sh
+	@scripts/install-browsers.sh
+	go run ./internal/tools/promises $(PROMISESFLAGS)
 
 fmt: ## Format the Go code
 	gofmt -s -w .
