@@ -129,9 +129,6 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 
 // release gives up what open took.
 func (d *delivery) release() {
-	if d.ending != nil {
-		d.ending.stop()
-	}
 	if d.stream != nil {
 		d.hub.close(d.stream, d.wake)
 	}
@@ -140,6 +137,7 @@ func (d *delivery) release() {
 	}
 	d.admission.leave()
 	if d.ending != nil {
+		d.ending.stop()
 		d.metrics.streams.Dec() // not before there is room for another one
 	}
 	d.tenancy.leave()

@@ -8,6 +8,7 @@
 //	Redis --> subscriber --append--> buffer <--read(cursor)-- handler --event--> client
 //	              ^                     ^                        |
 //	              +-------- hub --------+<------ open(channel) --+ GET
+//	Redis <-- publisher <------------------------ publish -------+ POST
 //
 // Redis's words are used left of the buffer (channel, message, subscription),
 // the words of the SSE specification right of it (event, stream, client). The

@@ -163,10 +163,8 @@ func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) er
 	receivers, attempts, err := hub.publisher.publish(r.Context(), channel, body)
 	h.metrics.count(time.Since(began), attempts, err)
 	hub.publisher.breaker.tell(hub.log(), hub.name)
-	answer := publishAnswer{Channel: channel, Attempts: attempts}
 	if err == nil {
-		answer.Receivers = &receivers
-		return answer.write(w, http.StatusOK)
+		return publishAnswer{Channel: channel, Receivers: &receivers, Attempts: attempts}.write(w, http.StatusOK)
 	}
 	v := verdictOf(err)
 	hub.log().Debug("publishing failed", zap.String("hub", hub.name), zap.String("reason", string(v.reason)),
@@ -174,11 +172,7 @@ func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) er
 	if v.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(hub.publisher.retryAfter(v)))
 	}
-	answer.Outcome, answer.Reason = outcomeNone, v.reason
-	if v.reason == dropUnknown {
-		answer.Outcome = outcomeUnknown
-	}
-	return answer.write(w, v.status)
+	return publishAnswer{Channel: channel, Outcome: v.outcome(), Reason: v.reason, Attempts: attempts}.write(w, v.status)
 }
 
 // readBody reads the body before anything else is done: a slow one should hold
@@ -228,6 +222,13 @@ const (
 	outcomeNone    = "not_published"
 	outcomeUnknown = "unknown"
 )
+
+func (v verdict) outcome() string {
+	if v.reason == dropUnknown {
+		return outcomeUnknown
+	}
+	return outcomeNone
+}
 
 func (a publishAnswer) write(w http.ResponseWriter, status int) error {
 	text, err := json.Marshal(a)
