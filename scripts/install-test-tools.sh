@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests need and a machine with Go, git and make may lack: a
 # redis-server, since what they are about is how a real one behaves, an nginx to
-# stand before the gateway, and a C compiler, since the race detector is cgo.
+# stand before the gateway, and a C compiler, since the race detector is cgo and
+# a redis-server whose clock is stepped has a library preloaded that is C.
 # (On a machine with an init system, Debian starts the servers that it installs;
 # the tests start their own.)
 set -eu

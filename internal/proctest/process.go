@@ -65,6 +65,9 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 
 func (p *Process) name() string { return filepath.Base(p.cmd.Path) }
 
+// Pid is the number of the process. It may be another's once the process has ended.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Exited is closed once the process has ended and all that it said is known.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 

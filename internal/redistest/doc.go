@@ -6,6 +6,7 @@
 //	// point the code under test at proxy.URL(), then:
 //	proxy.SetBlackhole(true) // or Reset, or server.Kill, or server.Freeze
 //
-// Both end with the test that made them. Methods that end the test on failure belong to the test's own goroutine, as
-// [testing.TB.FailNow] does; each type says which of its methods any goroutine may call.
+// Where no redis-server does what a test needs, Fake runs any server. All end with the test that made them. Methods that end the
+// test on failure belong to the test's own goroutine, as [testing.TB.FailNow] does; each type says which of its methods any
+// goroutine may call.
 package redistest

@@ -41,6 +41,21 @@ type link struct {
 	told   chan struct{} // closed when the sockets have been closed, or have sent their FIN
 
 	closedWays atomic.Int32 // directions in which an end of file has been forwarded
+
+	hole rules  // of its own, for ever; guarded by the proxy's lock, as the next
+	from string // the address that the target sees
+
+	turn sync.Mutex    // held while something is written to the client
+	more chan struct{} // has one element when something has been injected
+
+	mu       sync.Mutex
+	injected []injection // not yet written
+}
+
+// injection is what the proxy itself sends to the client.
+type injection struct {
+	b    []byte
+	done chan struct{} // closed when it is written, or the client turns out to be gone
 }
 
 // run forwards until the link ends. ctx ends when that has been decided.
@@ -52,6 +67,7 @@ func (l *link) run(ctx context.Context) {
 		conns = append(conns, server)
 		pumps.Go(func() { l.pump(ctx, server, l.client, toServer) })
 		pumps.Go(func() { l.pump(ctx, l.client, server, toClient) })
+		pumps.Go(func() { l.injector(ctx) })
 	}
 	<-ctx.Done()
 	for _, conn := range conns {
@@ -66,18 +82,41 @@ func (l *link) run(ctx context.Context) {
 
 // dial connects to the target, nil if the link ends before or there is nobody. A SYN does not cross a hole either.
 func (l *link) dial(ctx context.Context) *net.TCPConn {
-	if _, _, ok := l.proxy.pass(ctx, toServer); !ok {
+	if _, _, ok := l.pass(ctx, toServer); !ok {
 		return nil
 	}
 	dialer := net.Dialer{Timeout: dialWait}
-	conn, err := dialer.DialContext(ctx, "tcp", l.proxy.target)
+	conn, err := dialer.DialContext(ctx, "tcp", l.proxy.targetNow())
 	if err == nil {
+		l.proxy.mu.Lock()
+		defer l.proxy.mu.Unlock()
+		l.from = conn.LocalAddr().String()
 		return conn.(*net.TCPConn)
 	}
-	if _, _, ok := l.proxy.pass(ctx, toClient); ok {
+	if _, _, ok := l.pass(ctx, toClient); ok {
 		l.end(endReset)
 	}
 	return nil
+}
+
+// pass waits until bytes may go way, and returns the rules of that moment and the channel that is closed when they change. It
+// is false if ctx ends first.
+func (l *link) pass(ctx context.Context, way direction) (r rules, changed <-chan struct{}, ok bool) {
+	p := l.proxy
+	for ctx.Err() == nil {
+		p.mu.Lock()
+		r, changed = p.rules, p.changed
+		held := r.hold(way) || l.hole.hold(way)
+		p.mu.Unlock()
+		if !held {
+			return r, changed, true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	return r, changed, false
 }
 
 // tell lets the peer of conn know the end, and wakes the pumps.
@@ -112,9 +151,9 @@ func (l *link) pump(ctx context.Context, dst, src *net.TCPConn, way direction) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, readErr := src.Read(buf)
-		if err := l.forward(ctx, dst, buf[:n], way); err != nil {
+		if err := l.send(ctx, dst, buf[:n], way); err != nil {
 			// dst is gone: news that travels against way, and no further than the link is whole.
-			if _, _, ok := l.proxy.pass(ctx, way.back()); ok {
+			if _, _, ok := l.pass(ctx, way.back()); ok {
 				l.end(endReset)
 			}
 			return
@@ -122,7 +161,7 @@ func (l *link) pump(ctx context.Context, dst, src *net.TCPConn, way direction) {
 		if readErr == nil {
 			continue
 		}
-		if _, _, ok := l.proxy.pass(ctx, way); !ok {
+		if _, _, ok := l.pass(ctx, way); !ok {
 			return
 		}
 		if !errors.Is(readErr, io.EOF) {
@@ -137,10 +176,59 @@ func (l *link) pump(ctx context.Context, dst, src *net.TCPConn, way direction) {
 	}
 }
 
+// send forwards a piece, with what has been injected before it.
+func (l *link) send(ctx context.Context, dst *net.TCPConn, b []byte, way direction) error {
+	if way == toClient {
+		l.turn.Lock()
+		defer l.turn.Unlock()
+		l.flush(ctx)
+	}
+	return l.forward(ctx, dst, b, way)
+}
+
+// inject returns the channel of an injection's done.
+func (l *link) inject(b []byte) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	done := make(chan struct{})
+	l.injected = append(l.injected, injection{b, done})
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+	return done
+}
+
+// injector writes what is injected while the target is silent.
+func (l *link) injector(ctx context.Context) {
+	for {
+		select {
+		case <-l.more:
+		case <-ctx.Done():
+			return
+		}
+		l.turn.Lock()
+		l.flush(ctx)
+		l.turn.Unlock()
+	}
+}
+
+// flush writes what has been injected. If the client is gone, the pumps find that out.
+func (l *link) flush(ctx context.Context) {
+	l.mu.Lock()
+	all := l.injected
+	l.injected = nil
+	l.mu.Unlock()
+	for _, i := range all {
+		_ = l.forward(ctx, l.client, i.b, toClient)
+		close(i.done)
+	}
+}
+
 // forward writes b to dst, as fast as the rules allow.
 func (l *link) forward(ctx context.Context, dst *net.TCPConn, b []byte, way direction) error {
 	for len(b) > 0 {
-		r, changed, ok := l.proxy.pass(ctx, way)
+		r, changed, ok := l.pass(ctx, way)
 		if !ok {
 			return ctx.Err()
 		}

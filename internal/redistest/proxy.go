@@ -1,12 +1,17 @@
 package redistest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
+
+// injectWait bounds Inject, which a hole would hold for as long as it is open.
+const injectWait = time.Second
 
 // Proxy forwards TCP connections from a loopback port to a target, and breaks them on demand.
 //
@@ -18,12 +23,12 @@ import (
 //
 // All methods may be called by any goroutine. The proxy and its connections end with the test.
 type Proxy struct {
-	t      testing.TB
-	target string
-	ln     net.Listener
-	wg     sync.WaitGroup // the accept loop and every link
+	t  testing.TB
+	ln net.Listener
+	wg sync.WaitGroup // the accept loop and every link
 
 	mu       sync.Mutex
+	target   string
 	rules    rules
 	changed  chan struct{} // closed and replaced when rules change
 	links    map[*link]struct{}
@@ -87,6 +92,61 @@ func (p *Proxy) SetRate(bytesPerSecond int) { p.set(func(r *rules) { r.rate = by
 // SetRefuse makes the proxy close new connections at once, or stop doing so. Open ones are not touched.
 func (p *Proxy) SetRefuse(on bool) { p.set(func(r *rules) { r.refuse = on }) }
 
+// SetTarget sends new connections to addr, those included that a hole has not let through yet. Open ones stay where they are, as
+// when an address moves from one host to another.
+func (p *Proxy) SetTarget(addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = addr
+}
+
+// Inject writes b to the client of every open connection, as if the target had sent it: before all that this sends after the
+// call, and never inside a piece, which is what one read of the proxy gave. It returns when b is written, or after a second: what
+// a hole, the rate or a client that does not read holds up comes late.
+func (p *Proxy) Inject(b []byte) { p.inject(b, func(*link) bool { return true }) }
+
+// InjectInto is Inject for the connection alone that the target sees as coming from addr. It is false if there is none.
+func (p *Proxy) InjectInto(addr string, b []byte) bool {
+	return p.inject(b, func(l *link) bool { return l.from == addr }) > 0
+}
+
+func (p *Proxy) inject(b []byte, into func(*link) bool) (n int) {
+	b = bytes.Clone(b)
+	var written []<-chan struct{}
+	p.mu.Lock()
+	for l := range p.links {
+		if into(l) {
+			written = append(written, l.inject(b))
+		}
+	}
+	p.mu.Unlock()
+	late := time.After(injectWait)
+	for _, done := range written {
+		select {
+		case <-done:
+		case <-late:
+			return len(written)
+		}
+	}
+	return len(written)
+}
+
+// Forget leaves the connections that are open in a hole for ever, in which neither side hears of the other's end, as a firewall
+// does that has lost its table, or a host that came back without them. New ones are as before. Until it is ended one that is
+// forgotten is not counted as open.
+func (p *Proxy) Forget() { p.forget(rules{blackhole: true}) }
+
+// ForgetToServer is Forget with a hole towards the target only: what that sends still arrives.
+func (p *Proxy) ForgetToServer() { p.forget(rules{dropToServer: true}) }
+
+func (p *Proxy) forget(hole rules) {
+	p.set(func(*rules) {
+		for l := range p.links {
+			l.hole = hole
+		}
+	})
+}
+
 // Reset ends all connections with a RST to both sides, sent when it returns.
 func (p *Proxy) Reset() { p.end(endReset) }
 
@@ -103,10 +163,21 @@ func (p *Proxy) Accepted() int {
 
 // Open is how many connections are forwarded or held. One counts until both sides have closed it or the proxy has ended it; a
 // hole hides that a side has closed.
-func (p *Proxy) Open() int {
+func (p *Proxy) Open() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.links)
+	for l := range p.links {
+		if l.hole == (rules{}) {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *Proxy) targetNow() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target
 }
 
 func (p *Proxy) set(change func(*rules)) {
@@ -172,27 +243,9 @@ func (p *Proxy) admit(client *net.TCPConn) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &link{proxy: p, client: client, cancel: cancel, told: make(chan struct{})}
+	l := &link{proxy: p, client: client, cancel: cancel, told: make(chan struct{}), more: make(chan struct{}, 1)}
 	p.links[l] = struct{}{}
 	p.wg.Go(func() { l.run(ctx) })
-}
-
-// pass waits until bytes may go way, and returns the rules of that moment and the channel that is closed when they change. It
-// is false if ctx ends first.
-func (p *Proxy) pass(ctx context.Context, way direction) (r rules, changed <-chan struct{}, ok bool) {
-	for ctx.Err() == nil {
-		p.mu.Lock()
-		r, changed = p.rules, p.changed
-		p.mu.Unlock()
-		if !r.hold(way) {
-			return r, changed, true
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-	}
-	return r, changed, false
 }
 
 func (r rules) hold(way direction) bool {

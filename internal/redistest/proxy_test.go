@@ -73,7 +73,7 @@ func TestBlackholeHidesTheEndOfTheTarget(t *testing.T) {
 	p.SetBlackhole(true)
 	_ = target.SetLinger(0)
 	_ = target.Close()
-	_ = ln.Close()
+	refuse(t, ln)
 	c.hearsNothing()
 	late := dial(t, p) // the target is gone, which a dead link does not tell either
 	late.hearsNothing()
@@ -265,9 +265,14 @@ type peer struct {
 
 func dial(t *testing.T, p *Proxy) peer {
 	t.Helper()
-	conn, err := net.Dial("tcp", p.Addr())
+	return dialAddr(t, p.Addr())
+}
+
+func dialAddr(t *testing.T, addr string) peer {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
-		t.Fatalf("dialling the proxy: %v", err)
+		t.Fatalf("dialling: %v", err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	return peer{t, conn.(*net.TCPConn)}
@@ -317,6 +322,19 @@ func listen(t *testing.T) net.Listener {
 	}
 	t.Cleanup(func() { _ = ln.Close() })
 	return ln
+}
+
+// refuse has connections to a listener refused. Its port stays taken: nobody else gets it and accepts what comes for it.
+func refuse(t *testing.T, ln net.Listener) {
+	t.Helper()
+	raw, err := ln.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) }); err != nil || failed != nil {
+		t.Fatal(err, failed)
+	}
 }
 
 func accept(t *testing.T, ln net.Listener) *net.TCPConn {

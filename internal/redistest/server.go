@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -44,16 +45,19 @@ var errPortTaken = errors.New("port is taken")
 // Server is a redis-server process of its own, on a loopback port that stays the same over Kill and Restart. It keeps nothing
 // on disk: a restarted server is empty and has forgotten what CONFIG SET and ACL SETUSER said.
 //
-// TryPublish, Addr, Port and URL may be called by any goroutine, the other methods by the test's own.
+// TryPublish, StepClock, Addr, Port and URL may be called by any goroutine, the other methods by the test's own.
 type Server struct {
 	t       testing.TB
 	bin     string
 	args    []string
+	env     []string
 	dir     string
 	logPath string
 	port    int
 
 	process *process // the running or the last one; nil before the first
+
+	offset *atomic.Int64 // of its clock from the true one, in microseconds; nil if it has no other
 
 	mu   sync.Mutex
 	life life // what TryPublish sees of process, once that is up
@@ -78,11 +82,17 @@ type life struct {
 // The process ends with the test, frozen or not, and its log is printed if the test failed; go test -artifacts keeps the log.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return start(t, nil, args)
+}
+
+// start has the process find env too.
+func start(t testing.TB, env, args []string) *Server {
+	t.Helper()
 	bin, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Fatalf("redis-server is not in PATH: install Redis 7 or later, then run `make test` again (%v)", err)
 	}
-	s := &Server{t: t, bin: bin, args: args, dir: t.TempDir()}
+	s := &Server{t: t, bin: bin, args: args, env: env, dir: t.TempDir()}
 	t.Cleanup(s.cleanup)
 	for range portTries {
 		s.port = firstPort + rand.IntN(lastPort-firstPort+1)
@@ -161,6 +171,7 @@ func (s *Server) launch() error {
 	before := len(s.log())
 
 	cmd := exec.Command(s.bin, s.commandLine()...)
+	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, proctest.ChildAttr(syscall.SIGKILL)
 	if err := cmd.Start(); err != nil {
 		return err

@@ -7,7 +7,8 @@
 //	// publish, then:
 //	event := stream.Next()
 //
-// [Parser] is the interpretation alone, [Stream] a response that is read as it arrives.
+// [Parser] is the interpretation alone, [Stream] a response that is read as it arrives, [EventSource] a client that comes back
+// when its response has ended.
 package ssetest
 
 import (

@@ -62,13 +62,7 @@ func Do(t testing.TB, client *http.Client, url string, opts ...Option) *http.Res
 // do leaves it to the caller to cancel the request and to close the body.
 func do(t testing.TB, client *http.Client, url string, opts []Option) (*http.Response, context.CancelFunc) {
 	t.Helper()
-	r := &request{method: http.MethodGet, header: http.Header{
-		"Accept":        {"text/event-stream"},
-		"Cache-Control": {"no-cache"},
-	}}
-	for _, opt := range opts {
-		opt(r)
-	}
+	r := newRequest(opts)
 	// Not the test's context: that ends before the cleanups of the test, in which a stream may still be wanted.
 	ctx, cancel := context.WithCancel(context.Background())
 	httpRequest, err := r.build(ctx, url)
@@ -87,6 +81,17 @@ func do(t testing.TB, client *http.Client, url string, opts []Option) (*http.Res
 		t.Fatalf("%s %s, waiting for the headers for at most %v: %v", r.method, url, deadline, err)
 	}
 	return response, cancel
+}
+
+func newRequest(opts []Option) *request {
+	r := &request{method: http.MethodGet, header: http.Header{
+		"Accept":        {"text/event-stream"},
+		"Cache-Control": {"no-cache"},
+	}}
+	for _, opt := range opts {
+		opt(r)
+	}
+	return r
 }
 
 func (r *request) build(ctx context.Context, url string) (*http.Request, error) {
