@@ -53,8 +53,9 @@ type Hub struct {
 	// warning. Default: 10s
 	ProbeInterval caddy.Duration `json:"probe_interval,omitempty"`
 
-	// The first wait before connecting again is at most this, later ones 2,
-	// 5 and 10 times that: 10ms to 1m. Default: 1s
+	// Waits before connecting again are random, up to a quarter of the time
+	// that the connection has been away, but the first ones up to this: 10ms
+	// to 1m. Default: 1s
 	ReconnectMin caddy.Duration `json:"reconnect_min,omitempty"`
 
 	// No wait before connecting again is longer: reconnect_min to 10m. More

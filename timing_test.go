@@ -235,27 +235,26 @@ func (h *hub) leaveForTest(channel string) {
 }
 
 func TestBackoffGrowsAndResets(t *testing.T) {
-	most := []time.Duration{1, 2, 5, 10, 10, 10}
-	b := backoff{min: time.Second, max: 10 * time.Second}
-	for round := range 50 {
+	synctest.Test(t, func(t *testing.T) {
+		b := backoff{min: time.Second, max: 10 * time.Second}
 		var longest time.Duration
-		for i, m := range most {
-			lived := time.Duration(0)
-			if i == 0 {
-				lived = steadyAfter
-			} else if i%2 == 1 {
-				lived = steadyAfter - 1 // a server that flaps
+		for round := range 50 {
+			lived, began := steadyAfter, time.Now()
+			for time.Since(began) < 2*time.Minute {
+				most := min(max(time.Since(began)/4, time.Second), 10*time.Second)
+				d := b.next(lived)
+				if d < minRetry || d > most {
+					t.Fatalf("round %d: the wait after %s is %s, want %s to %s", round, time.Since(began), d, minRetry, most)
+				}
+				longest = max(longest, d)
+				time.Sleep(d)
+				lived = min(steadyAfter-1, d) // a server that flaps
 			}
-			d := b.next(lived)
-			if d < minRetry || d > m*time.Second {
-				t.Fatalf("round %d: wait %d is %s, want %s to %ds", round, i, d, minRetry, m)
-			}
-			longest = max(longest, d)
 		}
-		if longest == 10*time.Second {
-			t.Error("no jitter")
+		if longest < 9*time.Second || longest == 10*time.Second {
+			t.Errorf("of some 1,000 random waits of up to 10s the longest was %s", longest)
 		}
-	}
+	})
 }
 
 func TestWatchdogEndsASilentGeneration(t *testing.T) {
