@@ -144,7 +144,7 @@ var (
 func (g *generation) options(over context.Context) *redis.Options {
 	o := baseOptions(g.hub.settings.Load().redis)
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = dialTimeout, readTimeout, writeTimeout
-	dial := dialer(o.TLSConfig)
+	dial := dialer(o.TLSConfig, dialTimeout)
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if g.dialed.Swap(true) {
 			return nil, errGenerationOver
@@ -192,6 +192,7 @@ func commandOptions(o *redis.Options) *redis.Options {
 	c.DialTimeout, c.ReadTimeout, c.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
 	c.PoolSize, c.MinIdleConns, c.MaxActiveConns = maxCommandConns, 0, maxCommandConns
 	c.PoolTimeout = poolTimeout
+	c.Dialer = dialer(o.TLSConfig, commandTimeout)
 	c.OnConnect = answersPing
 	return c
 }
@@ -215,15 +216,19 @@ const (
 	poolTimeout = commandTimeout / 2
 )
 
-func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
-	plain := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
-	if config == nil {
-		return plain.DialContext
+// dialer connects within a time, the TLS handshake included.
+func dialer(config *tls.Config, timeout time.Duration) func(context.Context, string, string) (net.Conn, error) {
+	plain := &net.Dialer{Timeout: timeout, KeepAlive: keepAlive}
+	dial := plain.DialContext
+	if config != nil {
+		dial = (&tls.Dialer{NetDialer: plain, Config: config}).DialContext
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout) // the TLS handshake included
-		defer cancel()
-		return (&tls.Dialer{NetDialer: plain, Config: config}).DialContext(ctx, network, addr)
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return framed(conn), nil
 	}
 }
 
