@@ -124,7 +124,7 @@ func (s *heapShape) fill(t *testing.T, h *hub, size int) {
 			}
 		}
 		if s.outages {
-			h.lost()
+			h.lost(h.complete())
 			budgetSettle(h)
 		}
 	}

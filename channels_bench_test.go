@@ -152,15 +152,16 @@ func BenchmarkScrape(b *testing.B) {
 func BenchmarkLook(b *testing.B) {
 	skipLong(b)
 	names := budgetNames(100_000)
+	lost := func(h *hub) { h.lost(h.complete()) }
 	for _, look := range []struct {
 		name       string
 		keep       []string
 		ready, run func(h *hub)
 	}{
-		{"lost", nil, budgetSettle, (*hub).lost},
-		{"lost under a pattern", []string{"job:*"}, budgetSettle, (*hub).lost},
+		{"lost", nil, budgetSettle, lost},
+		{"lost under a pattern", []string{"job:*"}, budgetSettle, lost},
 		{"a pattern is confirmed after an outage", []string{"job:*"},
-			func(h *hub) { h.lost(); h.take() }, benchConfirm},
+			func(h *hub) { lost(h); h.take() }, benchConfirm},
 		{"a pattern comes", nil, benchLeave, benchJoin},
 		{"a pattern goes", nil, benchJoin, benchLeave},
 		{"a kept pattern is given up", nil, benchKeep, benchUnkeep},
@@ -201,7 +202,7 @@ func benchKeep(h *hub) {
 	h.mu.Lock()
 	h.keepLocked(map[string]bool{"job:*": true})
 	h.mu.Unlock()
-	h.lost() // from here on the pattern serves all channels
+	h.lost(h.complete()) // from here on the pattern serves all channels
 	budgetSettle(h)
 }
 

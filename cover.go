@@ -99,7 +99,8 @@ func (h *hub) forgetPatternLocked(p *pattern, reason gapReason) {
 		case b.sub == nil && len(b.patterns) == 0:
 			h.discardLocked(b, reason)
 		case !live:
-			b.goDown(h.complete())
+			m := h.complete()
+			b.goDown(m.seq, m)
 			if b.sub != nil && b.sub.refused {
 				b.refuse() // nothing else would tell its streams for a while
 				b.clients.wake(signalData)

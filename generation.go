@@ -62,7 +62,14 @@ func (k commandKind) String() string {
 // newGeneration returns a generation and the context that ends with it.
 func newGeneration(parent context.Context, h *hub) (*generation, context.Context) {
 	ctx, fail := context.WithCancelCause(parent)
-	return &generation{hub: h, born: h.clock.monotonic(), fail: fail}, ctx
+	m := h.complete()
+	return &generation{hub: h, born: h.clock.monotonic(), fail: fail, probing: probing{loyal: m, heard: m}}, ctx
+}
+
+// completeBefore returns up to where all is complete once the generation has
+// ended with err.
+func (g *generation) completeBefore(err error) mark {
+	return g.probing.completeBefore(err, g.hub.complete())
 }
 
 // lived returns how long the generation has been live.

@@ -195,7 +195,7 @@ func (w *world) compare(v *viewer, b *batch) {
 			}
 		}
 		if t.refused && src.refusal != t.refusals {
-			want = append(want, plain{max(c, t.down.seq), t.name, true})
+			want = append(want, plain{max(c, t.down), t.name, true})
 		}
 	}
 	kind := map[bool]int{true: 1}
@@ -257,6 +257,7 @@ func newChronicle(t *testing.T, seed int64) *chronicle {
 	r := rand.New(rand.NewSource(seed))
 	bytes := []int64{1 << 30, 70_000}[r.Intn(2)] // two of the large ones fit, and many small ones
 	w := newWorld(t, limits{messages: 3 + r.Intn(5), bytes: bytes, maxAge: 40})
+	w.doubt = r
 	c := &chronicle{world: w, r: r, kinds: r.Intn(3), keeps: r.Intn(2) == 0, tight: r.Intn(3) == 0}
 	if c.tight {
 		s := *w.hub.settings.Load()

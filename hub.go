@@ -231,8 +231,8 @@ func (h *hub) confirmedNow(sub *subscription, seq uint64, at int64) (wake []*tim
 }
 
 // lost records that the connection generation is over: everything is
-// incomplete until it is confirmed again.
-func (h *hub) lost() {
+// incomplete until it is confirmed again, and perhaps since sound.
+func (h *hub) lost(sound mark) {
 	h.connected.Store(false)
 	h.last = arrival{}
 	h.mu.Lock()
@@ -240,13 +240,13 @@ func (h *hub) lost() {
 	for h.changed.len() > 0 {
 		h.changed.pop().queued = false
 	}
-	m := h.complete()
+	head := h.complete().seq
 	for _, p := range h.patterns {
-		p.goDown(m)
+		p.goDown(head, sound)
 		h.lostLocked(p.sub)
 	}
 	for _, b := range h.buffers {
-		b.goDown(m)
+		b.goDown(head, sound)
 		if b.sub != nil {
 			b.sub.lean(coverOf(b))
 			h.lostLocked(b.sub)

@@ -2,6 +2,7 @@ package redissse
 
 import (
 	"fmt"
+	"math/rand"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,7 @@ type world struct {
 	sent   int
 	causes map[string]int // what may have lost something, by channel
 	places map[uint64]int // which publish took a seq
+	doubt  *rand.Rand     // nil: that Redis is gone is always known at once
 
 	published []string // of several nodes, the first has the channel of each publish
 	trace     []string
@@ -177,9 +179,21 @@ func (w *world) settle() {
 func (w *world) down() {
 	w.note("down")
 	w.up = false
-	w.hub.lost()
+	w.hub.lost(w.complete())
 	w.cause()
 	w.connect()
+}
+
+// complete is where the hub takes everything for complete. It may be before
+// what streams have had: a server that had stopped to be the publishers' goes
+// on delivering until that is noticed.
+func (w *world) complete() mark {
+	m := w.hub.complete()
+	if w.doubt != nil && w.doubt.Intn(3) == 0 {
+		m.seq -= uint64(w.doubt.Intn(8))
+		m.ms -= int64(w.doubt.Intn(5000))
+	}
+	return m
 }
 
 // cause notes that something may be missing on every channel from here on.

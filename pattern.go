@@ -104,7 +104,7 @@ func (b *buffer) inherit() {
 		better := !b.confirmed || !b.live && p.live || p.absent.seq < b.floor.seq
 		if !worse && better {
 			b.confirmed, b.live, b.liveFrom = true, p.live, p.liveFrom
-			b.floor, b.down = p.absent, p.down
+			b.floor, b.down, b.sound = p.absent, p.down, p.sound
 		}
 		p.mu.Unlock()
 	}

@@ -58,13 +58,14 @@ func (g *generation) probe(ctx context.Context) {
 	h := g.hub
 	var now role
 	var here bool
+	m := h.complete()
 	err := h.publisher.oneConn(ctx, func(ctx context.Context, conn *redis.Conn) error {
 		g.measure(ctx, conn)
 		var err error
 		if now, err = g.askRole(ctx, conn); err != nil {
 			return err
 		}
-		here, err = g.publishProbe(ctx, conn, now)
+		here, err = g.publishProbe(ctx, conn, now, m)
 		return err
 	})
 	if err != nil {
@@ -73,7 +74,7 @@ func (g *generation) probe(ctx context.Context) {
 	if !here || now.kind == roleUnknown {
 		return
 	}
-	if err := now.since(g.probing.become(now)); err != nil {
+	if err := g.probing.become(now, m); err != nil {
 		g.fail(err)
 	}
 }
@@ -118,13 +119,13 @@ func (g *generation) toldRole(ask *redis.SliceCmd) (role, error) {
 // only then its role counts. It is if somebody is subscribed to the channel,
 // since that can only be us. Where that cannot be known it is taken for it,
 // since a replica that is cut off loses messages without a trace.
-func (g *generation) publishProbe(ctx context.Context, conn *redis.Conn, of role) (here bool, err error) {
+func (g *generation) publishProbe(ctx context.Context, conn *redis.Conn, of role, m mark) (here bool, err error) {
 	h, p := g.hub, &g.probing
 	if !p.canProve() {
 		return true, nil
 	}
 	payload := nonce()
-	if !p.begin(payload, time.Now(), h.clock.monotonic()) {
+	if !p.begin(payload, time.Now(), h.clock.monotonic(), m) {
 		payload = ""
 	}
 	receivers, err := conn.Publish(ctx, h.prober.channel, payload).Result()
@@ -155,8 +156,7 @@ func (g *generation) greet(ctx context.Context, conn *redis.Conn) error {
 	if err != nil { // the PING that follows will tell what is wrong
 		g.hub.log().Debug("greeting redis failed", zap.String("hub", g.hub.name), zap.Error(err))
 	}
-	g.probing.become(now)
-	return now.useless()
+	return g.probing.become(now, g.hub.complete())
 }
 
 // listen subscribes to the probe channel, by a command of its own: Redis

@@ -17,11 +17,12 @@ type fakeRedis struct {
 	running sync.WaitGroup
 
 	mu        sync.Mutex
-	deaf      bool          // PUBLISH is answered, but not delivered
-	mute      bool          // PING is not answered
-	role      string        // RESP reply to ROLE; empty: an unknown command
-	receivers string        // RESP reply to PUBLISH; empty: the number of subscriptions
-	holds     chan struct{} // PUBLISH is answered once it is closed; nil: at once
+	deaf      bool              // PUBLISH is answered, but not delivered
+	mute      bool              // PING is not answered
+	role      string            // RESP reply to ROLE; empty: an unknown command
+	receivers string            // RESP reply to PUBLISH; empty: the number of subscriptions
+	says      map[string]string // RESP replies instead of its own, by a command with all its arguments or by the name of it
+	holds     chan struct{}     // PUBLISH is answered once it is closed; nil: at once
 	conns     map[*fakeConn]bool
 	asked     map[string]int // commands by name
 }
@@ -153,6 +154,12 @@ func (f *fakeRedis) answer(c *fakeConn, args []string) string {
 	defer f.mu.Unlock()
 	name := strings.ToUpper(args[0])
 	f.asked[name]++
+	if reply, ok := f.says[strings.Join(append([]string{name}, args[1:]...), " ")]; ok {
+		return reply
+	}
+	if reply, ok := f.says[name]; ok {
+		return reply
+	}
 	switch name {
 	case "PING":
 		if f.mute {
@@ -201,6 +208,17 @@ func (f *fakeRedis) deliverLocked(channel, payload string) (n int) {
 		}
 	}
 	return n
+}
+
+// tell says something unasked to those who are subscribed to a channel.
+func (f *fakeRedis) tell(channel, reply string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		if c != nil && c.subs[channel] {
+			c.say(reply)
+		}
+	}
 }
 
 // publish delivers also if PUBLISH does not.

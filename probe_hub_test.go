@@ -50,7 +50,7 @@ func startProbed(t *testing.T, url string, every time.Duration, channels ...stri
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zap.DebugLevel)
-	h := &probed{newHub(t.Name(), s, zap.New(core)), t, logs}
+	h := &probed{newHub(t.Name()+nonce(), s, zap.New(core)), t, logs} // metrics of its own, also if the test runs twice
 	t.Cleanup(func() {
 		if err := h.Destruct(); err != nil {
 			t.Error(err)
@@ -108,6 +108,12 @@ func (h *probed) newest(channel string) (payload string) {
 func (h *probed) gaps(channel string) (n int) {
 	h.buffered(channel, func(b *buffer) { n = b.breaks.len() })
 	return n
+}
+
+// gapAfter is where the channel's newest gap says that it was complete.
+func (h *probed) gapAfter(channel string) (after mark) {
+	h.buffered(channel, func(b *buffer) { after = b.breaks.at(b.breaks.len() - 1).after })
+	return after
 }
 
 // measured reads a metric of the hub.

@@ -19,12 +19,17 @@ func TestARedisThatAnswersButDoesNotDeliverIsLeft(t *testing.T) {
 	h.awaitProved(1)
 	first := h.generation.Load()
 	fake.set(func() { fake.deaf = true })
+	deaf := h.clock.now()
 	awaitFor(t, "the end of the generation", 5*probeTimeout, func() bool { return h.generation.Load() != first })
 	fake.set(func() { fake.deaf = false })
 	h.wantLost(lossDeaf)
 	h.awaitLive("a")
 	if h.gaps("a") != 1 {
 		t.Errorf("%d gaps, want 1", h.gaps("a"))
+	}
+	// It has answered pings all the time.
+	if after := h.gapAfter("a"); after.ms == 0 || after.ms > deaf {
+		t.Errorf("the gap is after %d, want %d at most", after.ms, deaf)
 	}
 	fake.publish("a", "again")
 	h.awaitMessage("a", "again")
@@ -83,6 +88,7 @@ func TestAMasterThatBecomesACutOffReplica(t *testing.T) {
 	h := startProbed(t, server.URL(), time.Second, "a")
 	h.awaitProved(1)
 	server.Do("REPLICAOF", "127.0.0.1", "1")
+	server.Publish("a", "to what was the master") // others publish to another one by now
 	await(t, "the end of the generation", func() bool { return len(h.causes()) > 0 })
 	asked := statistic(t, server, "role", "calls")
 	await(t, "attempts to connect", func() bool { return statistic(t, server, "role", "calls") > asked+3 })
@@ -97,6 +103,11 @@ func TestAMasterThatBecomesACutOffReplica(t *testing.T) {
 	if h.gaps("a") != 1 {
 		t.Errorf("%d gaps, want 1", h.gaps("a"))
 	}
+	h.buffered("a", func(b *buffer) {
+		if m, gap := b.entries.at(0), b.breaks.at(0); m.payload != "to what was the master" || gap.after.seq >= m.seq || gap.after.ms > m.ms {
+			t.Errorf("the gap is after %+v, and %q was the first message that proves nothing: %d, at %d", gap.after, m.payload, m.seq, m.ms)
+		}
+	})
 	// Both tell the same, but the first was seen in a probe round, the others at connect.
 	if causes := h.causes(); len(causes) > 2 || !strings.Contains(causes[0], errCutOff.Error()+" 127.0.0.1:1") {
 		t.Errorf("the causes are %q", causes)
@@ -277,7 +288,9 @@ func TestOurOwnMessagesAreNeverBuffered(t *testing.T) {
 			}
 		})
 	}
-	if n := measured(t, h.metrics.received).GetCounter().GetValue(); n != 2 {
+	counted := func() float64 { return measured(t, h.metrics.received).GetCounter().GetValue() }
+	await(t, "the count", func() bool { return counted() >= 2 }) // a message is there before it is counted
+	if n := counted(); n != 2 {
 		t.Errorf("%v messages are counted, want 2", n)
 	}
 }

@@ -16,11 +16,14 @@ type probing struct {
 	payload   string // of the probe under way; empty: there is none
 	sent      int64  // when its PUBLISH was about to be written, as started
 	started   time.Time
+	complete  mark  // where all was complete when it was about to be written
 	acked     int64 // when its PUBLISH was answered; 0: not yet
 	weak      bool  // it may well be lost on its way: see acknowledged
 	proved    bool  // the newest one came back
 	ponged    int64 // when the newest PING that has been answered was written
 	role      role  // of the server, as last seen
+	loyal     mark  // where all was complete before the role was last found to be well
+	heard     mark  // where all was complete before the newest probe that came back was published
 	refused   map[dispensable]bool
 }
 
@@ -36,14 +39,15 @@ var (
 	errUnheard = errors.New("what is sent does not reach redis")
 )
 
-// begin puts a probe under way, if none is and if it can come back.
-func (p *probing) begin(payload string, started time.Time, now int64) bool {
+// begin puts a probe under way, if none is and if it can come back. Up to m
+// all is complete.
+func (p *probing) begin(payload string, started time.Time, now int64, m mark) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.listening || p.payload != "" {
 		return false
 	}
-	p.payload, p.sent, p.started, p.acked, p.weak = payload, now, started, 0, false
+	p.payload, p.sent, p.started, p.complete, p.acked, p.weak = payload, now, started, m, 0, false
 	return true
 }
 
@@ -76,7 +80,7 @@ func (p *probing) arrived(payload string) (sent int64, started time.Time, ok boo
 	if payload == "" || p.payload != payload {
 		return 0, time.Time{}, false
 	}
-	p.payload, p.proved = "", true
+	p.payload, p.proved, p.heard = "", true, p.complete
 	return p.sent, p.started, true
 }
 
@@ -107,13 +111,34 @@ func (p *probing) overdue(now int64) bool {
 	return p.ponged > p.acked
 }
 
-// become records a role and returns the one before.
-func (p *probing) become(now role) (before role) {
+// become records a role, and returns what is wrong with it after the one
+// before. m is where all was complete before it was asked for.
+func (p *probing) become(now role, m mark) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before = p.role
+	before := p.role
 	p.role = now
-	return before
+	if err := now.since(before); err != nil {
+		return err
+	}
+	p.loyal = m
+	return nil
+}
+
+// completeBefore returns up to where all is complete once the generation has
+// ended with err: m, but for a server that had ceased to be the publishers'. It
+// went on answering, and delivering, until that was noticed, and what it
+// answered since it was last known to be well proves nothing.
+func (p *probing) completeBefore(err error, m mark) mark {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch lossReasonOf(err) {
+	case lossRole:
+		return p.loyal
+	case lossDeaf:
+		return p.heard
+	}
+	return m
 }
 
 func (p *probing) listens() {

@@ -3,6 +3,8 @@ package redissse
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"strconv"
 	"testing"
 	"time"
@@ -16,11 +18,11 @@ const probeMillis = int64(probeTimeout / time.Millisecond)
 func startedProbing(t *testing.T, now int64) *probing {
 	t.Helper()
 	p := new(probing)
-	if p.begin("early", time.Now(), now) {
+	if p.begin("early", time.Now(), now, mark{}) {
 		t.Error("a probe began before Redis had confirmed its channel")
 	}
 	p.listens()
-	if !p.begin("one", time.Now(), now) {
+	if !p.begin("one", time.Now(), now, mark{}) {
 		t.Fatal("no probe began")
 	}
 	return p
@@ -70,7 +72,7 @@ func TestOnlyTheNewestProbeProvesDelivery(t *testing.T) {
 		}
 	}
 	step("under way", false)
-	if p.begin("two", time.Now(), 1) {
+	if p.begin("two", time.Now(), 1, mark{}) {
 		t.Error("two are under way")
 	}
 	if sent, _, ok := p.arrived("one"); !ok || sent != 0 {
@@ -82,22 +84,22 @@ func TestOnlyTheNewestProbeProvesDelivery(t *testing.T) {
 			t.Errorf("%q is taken for a probe under way", strange)
 		}
 	}
-	p.begin("two", time.Now(), 1)
+	p.begin("two", time.Now(), 1, mark{})
 	step("the next is under way", true)
 	p.abandoned("two")
 	step("its PUBLISH failed", false)
-	p.begin("three", time.Now(), 1)
+	p.begin("three", time.Now(), 1, mark{})
 	p.arrived("three")
-	p.begin("four", time.Now(), 1)
+	p.begin("four", time.Now(), 1, mark{})
 	p.acknowledged("four", 1, true)
 	p.overdue(2 + probeMillis)
 	step("a weak one did not come", false)
-	if !p.begin("five", time.Now(), 1) {
+	if !p.begin("five", time.Now(), 1, mark{}) {
 		t.Error("a weak probe is under way for ever")
 	}
 	p.acknowledged("five", 1, false)
 	p.arrived("five")
-	p.begin("six", time.Now(), 2)
+	p.begin("six", time.Now(), 2, mark{})
 	p.acknowledged("six", 2, false)
 	p.overdue(3 + probeMillis)
 	step("one is late, behind a backlog", false)
@@ -147,7 +149,7 @@ func TestAProbeTellsThatPingsDoNotReachRedis(t *testing.T) {
 					g.expect(&command{kind: pingCommand, sent: now()})
 				}
 				g.probing.listens()
-				g.probing.begin("x", time.Now(), now())
+				g.probing.begin("x", time.Now(), now(), mark{})
 				time.Sleep(test.transit)
 				err := g.heard(&redis.Message{Channel: w.hub.prober.channel, Payload: "x"})
 				if errors.Is(err, errUnheard) != test.unheard || !test.unheard && err != nil {
@@ -180,7 +182,7 @@ func TestADeafRedisIsNoticedWithinTheBound(t *testing.T) {
 			}
 		}
 		answering(defaultProbeInterval)
-		g.probing.begin("x", time.Now(), now())
+		g.probing.begin("x", time.Now(), now(), mark{})
 		answering(defaultProbeInterval + commandTimeout)
 		g.probing.acknowledged("x", now(), false)
 		answering(time.Hour)
@@ -215,6 +217,36 @@ func TestRolesAreRead(t *testing.T) {
 			t.Errorf("%d: %v is %+v, want %+v", i, test.reply, got, test.want)
 		}
 	}
+}
+
+// What a server answered since it was last known to be well proves nothing, if it turns out that it was not.
+func TestWhereAllIsCompleteWhenAGenerationEnds(t *testing.T) {
+	p := &probing{loyal: mark{1, 1}, heard: mark{2, 2}}
+	now := mark{9, 9}
+	want := func(when string, role, deaf mark) {
+		t.Helper()
+		for err, want := range map[error]mark{errCutOff: role, errDemoted: role, errDeaf: deaf, errSilent: now, errUnheard: now, io.EOF: now} {
+			if got := p.completeBefore(fmt.Errorf("ending: %w", err), now); got != want {
+				t.Errorf("%s, %q: complete before %v, want %v", when, err, got, want)
+			}
+		}
+	}
+	want("before the first round", mark{1, 1}, mark{2, 2})
+	p.listens()
+	p.begin("one", time.Now(), 1, mark{3, 3})
+	if err := p.become(role{kind: roleMaster}, mark{4, 4}); err != nil {
+		t.Error(err)
+	}
+	want("a probe under way", mark{4, 4}, mark{2, 2})
+	p.arrived("one")
+	want("a probe back", mark{4, 4}, mark{3, 3})
+	p.begin("two", time.Now(), 2, mark{5, 5})
+	p.abandoned("two")
+	p.begin("three", time.Now(), 2, mark{6, 6})
+	if err := p.become(role{kind: roleCutOff}, mark{7, 7}); !errors.Is(err, errCutOff) {
+		t.Errorf("cut off: %v", err)
+	}
+	want("a probe lost, and cut off", mark{4, 4}, mark{3, 3})
 }
 
 func TestRolesThatEndAGeneration(t *testing.T) {

@@ -174,7 +174,7 @@ func (s *source) collect(from cursor, head uint64, n, size int, b *batch) bool {
 		return false
 	}
 	if !t.live {
-		b.holes = append(b.holes, hole{t.down.seq, math.MaxUint64})
+		b.holes = append(b.holes, hole{t.sound.seq, math.MaxUint64})
 	}
 	b.live = b.live && t.live && t.liveFrom <= head
 	s.collectFloor(from, b)
@@ -245,8 +245,8 @@ func (s *source) collectRefusal(c uint64, b *batch) {
 		return
 	}
 	it := item{seq: c, src: s, reason: gapRefused, missed: -1, atCursor: true, refusal: t.refusals}
-	if t.down.seq > c {
-		it.seq, it.after = t.down.seq, cursor{ms: t.down.ms, seq: t.down.seq}
+	if t.down > c {
+		it.seq, it.after = t.down, cursor{ms: t.sound.ms, seq: t.sound.seq}
 	}
 	b.items = append(b.items, it)
 }

@@ -205,7 +205,8 @@ func (h *hub) forgetLocked(sub *subscription, reason gapReason) {
 	}
 	b.warm = h.warm.PushBack(b)
 	if !slices.ContainsFunc(b.patterns, (*pattern).isLive) {
-		b.goDown(h.complete())
+		m := h.complete()
+		b.goDown(m.seq, m)
 	}
 }
 

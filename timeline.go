@@ -64,7 +64,8 @@ type timeline struct {
 	confirmed bool   // Redis has confirmed a subscription that covers it at least once
 	live      bool   // one is confirmed in the current connection generation
 	liveFrom  uint64 // seq of the newest confirmation
-	down      mark   // while not live: where it was last complete
+	down      uint64 // while not live: the seq at which it ceased to be
+	sound     mark   // while not live: where it was certainly complete, at down or before
 	refusals  uint64 // how many there were; see refused
 	refused   bool   // Redis's answer was no, and it is not live
 
@@ -92,7 +93,7 @@ func (t *timeline) confirm(seq uint64, at int64) bool {
 	case !t.confirmed:
 		t.floor = floor{seq, gapNotBuffered, at}
 	default:
-		t.pushBreak(gapEntry{seq: seq, at: at, reason: gapDisconnected, after: t.down})
+		t.pushBreak(gapEntry{seq: seq, at: at, reason: gapDisconnected, after: t.sound})
 	}
 	t.confirmed, t.live, t.liveFrom, t.refused = true, true, seq, false
 	return true
@@ -113,13 +114,13 @@ func (t *timeline) pushBreak(g gapEntry) {
 	*last = g
 }
 
-// goDown records that nothing delivers the messages any more: it is complete
-// up to m.
-func (t *timeline) goDown(m mark) {
+// goDown records that from seq on nothing delivers the messages any more, and
+// that something may be missing since sound already.
+func (t *timeline) goDown(seq uint64, sound mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.live {
-		t.live, t.down = false, m
+		t.live, t.down, t.sound = false, seq, sound
 	}
 }
 
