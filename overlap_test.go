@@ -129,6 +129,34 @@ func TestLastOverAChannelAndItsPattern(t *testing.T) {
 	expect(t, s, "3", "4", "5")
 }
 
+// While a pattern is down, another one that covers the same brings messages again: what was published in between stands between.
+func TestAStartInAnOutageOfOneOfTwoPatternsHasAGap(t *testing.T) {
+	for name, at := range map[string]start{"start": {mode: startAll}, "last": {mode: startLast, n: 2}, "since": {mode: startSince, ago: time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, roomy)
+				w.opening(nil, []string{"*"})
+				w.publish("a", 0)
+				w.publish("a", 0)
+				w.settle()
+				w.down()
+				w.publish("a", 0) // lost
+				w.up, w.acl["*"] = true, true
+				s, err := w.hub.open(nil, []string{"*", "[ab]"}, newWaiter())
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.settle()
+				s.begin(at, w.hub.clock.now())
+				w.publish("a", 0)
+				w.allow()
+				w.settle()
+				expect(t, s, "1", "2", "gap:[ab]:not_buffered", "4", "gap:*:redis_disconnected")
+			})
+		})
+	}
+}
+
 // resumed returns a stream that goes on from another node's cursor.
 func (w *world) resumed(c cursor, channels, patterns []string) *stream {
 	w.t.Helper()
@@ -139,6 +167,30 @@ func (w *world) resumed(c cursor, channels, patterns []string) *stream {
 	w.settle()
 	s.begin(start{resume: true, cursor: c, readable: true}, w.hub.clock.now())
 	return s
+}
+
+// A Redis that loads its data delivers, and answers no PING.
+func TestATimeIsGoodOnWhileRedisHasAnsweredNoPing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, roomy)
+		w.opening([]string{"a"}, nil)
+		w.publish("a", 0)
+		w.settle()
+		w.hub.lowWater.Store(0)
+		w.hub.buffers["a"].entries.at(0).ms = 0
+		elsewhere := cursor{ms: w.hub.clock.now(), seq: 1, epoch: w.hub.epoch + 1}
+		s := w.resumed(elsewhere, []string{"a"}, nil)
+		w.publish("a", 0)
+		w.settle()
+		for _, it := range read(s).items {
+			if it.id.ms != elsewhere.ms {
+				t.Errorf("an id has the time %d, and the client came with %d", it.id.ms, elsewhere.ms)
+			}
+		}
+		if b := read(s); len(b.items) == 0 || b.end.ms != elsewhere.ms {
+			t.Errorf("after %d items the cursor has the time %d, and the client came with %d", len(b.items), b.end.ms, elsewhere.ms)
+		}
+	})
 }
 
 func TestChannelAndItsPatternResumeExactlyElsewhere(t *testing.T) {

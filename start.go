@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -227,15 +228,17 @@ func (s *stream) since(at start, now int64) {
 
 // lenient begins at place, or at the first place a buffer knows of. A floor
 // that is only the beginning of its subscription is no gap; one that was
-// raised by an eviction is.
+// raised by an eviction is, and so is a pattern's if its messages came through
+// another source that has been down since before: nothing else stands between
+// those and what comes through the pattern until that source is back.
 func (s *stream) lenient(place uint64) {
-	lowest := s.cursor.seq
+	lowest, down := s.cursor.seq, s.firstDown()
 	for _, src := range s.sources {
 		t := src.line
 		t.mu.Lock()
 		if t.confirmed && place < t.floor.seq {
 			known := t.floor.seq
-			if t.floor.reason == gapNotBuffered {
+			if t.floor.reason == gapNotBuffered && !(t.pattern && down < known) {
 				src.told = known
 			} else {
 				known-- // below the floor, so that the gap is written, also after a cut
@@ -247,6 +250,21 @@ func (s *stream) lenient(place uint64) {
 		t.mu.Unlock()
 	}
 	s.cursor.seq = max(lowest, place)
+}
+
+// firstDown returns the first place at which a source went down that is still,
+// the highest seq if there is none.
+func (s *stream) firstDown() uint64 {
+	first := uint64(math.MaxUint64)
+	for _, src := range s.sources {
+		t := src.line
+		t.mu.Lock()
+		if t.confirmed && !t.live {
+			first = min(first, t.down)
+		}
+		t.mu.Unlock()
+	}
+	return first
 }
 
 // lastN returns the place before the n newest messages up to head.

@@ -325,6 +325,9 @@ func (s *stream) assignIDs(b *batch) {
 	case b.more:
 		b.end = at
 	case b.live:
+		if b.end.ms == 0 {
+			b.end.ms = at.ms
+		}
 		b.end.anchor = newest.anchorFor(b.end.ms)
 	default: // nothing newer can be trusted than what the last id said
 		b.end.ms, b.end.anchor = at.ms, at.anchor
@@ -357,7 +360,8 @@ func (s *stream) completeAt(it *item, at cursor) cursor {
 }
 
 // cursorAt returns the cursor after it. In a hole it carries no anchor and the
-// time of the cursor before.
+// time of the cursor before. That time also does while Redis has answered no
+// PING yet, as one that loads its data does not.
 func (b *batch) cursorAt(it *item, before cursor, newest anchored) cursor {
 	c := cursor{ms: before.ms, seq: it.seq, epoch: b.end.epoch}
 	for _, h := range b.holes {
@@ -365,7 +369,7 @@ func (b *batch) cursorAt(it *item, before cursor, newest anchored) cursor {
 			return c
 		}
 	}
-	if it.msg != nil {
+	if it.msg != nil && it.msg.ms != 0 {
 		c.ms = it.msg.ms
 	}
 	c.anchor = newest.anchorFor(c.ms)
