@@ -51,6 +51,16 @@ fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 20s)
 	@scripts/install-test-tools.sh
 	@scripts/fuzz.sh $(HISTORIES) $(FUZZTIME) $(TESTFLAGS)
 
+faults: ## Break Redis and the network to it in every way and phase (40 minutes on two cores); "test" has the short form
+	@scripts/install-test-tools.sh
+	go test -race -count 1 -timeout 3h $(TESTFLAGS) ./internal/faults -args -long
+
+cover: ## Run the root package's tests and print which share of each file they cover; less than 90 % of one is a failure
+	@scripts/install-test-tools.sh
+	@profile=$$(mktemp -t cover-XXXXXX) && trap 'rm -f "$$profile"' EXIT && \
+	go test -race -covermode=atomic -coverprofile "$$profile" -timeout 20m $(TESTFLAGS) . && \
+	go run ./internal/tools/cover "$$profile"
+
 build: ## Build ./caddy with all standard modules and this one, through xcaddy if it is on PATH
 	@go run ./internal/tools/build -output ./caddy
 

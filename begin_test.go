@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
@@ -122,4 +123,19 @@ func TestGlobCharactersInAChannelAreLiteral(t *testing.T) {
 	if n := server.Do("PUBSUB", "NUMPAT"); n != int64(0) {
 		t.Errorf("%v patterns are subscribed to", n)
 	}
+}
+
+// By another clock than Redis's it could be a time too late.
+func TestSinceATimeWithoutRedissClockIsAllThereIs(t *testing.T) {
+	server := redistest.Start(t, "--user", "app", "on", ">secret", "+@all", "-time", "&*")
+	g := startGateway(t, strings.Replace(server.URL(), "//", "//app:secret@", 1), quickHub+"keep a b", resumeRoutes)
+	g.wait("the patterns", func() bool { return server.Do("PUBSUB", "NUMPAT").(int64) == 2 })
+	all := resumePublish(t, server, "a", "to a", 3)
+	s := g.opened("/from/a/b?since=" + strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10))
+	for range 2 {
+		if _, gap := resumeGap(t, s); gap.Reason != gapNotBuffered {
+			t.Errorf("the reason is %q", gap.Reason)
+		}
+	}
+	resumeMessages(t, s, all...)
 }

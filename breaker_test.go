@@ -2,11 +2,14 @@ package redissse
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // tripped is a breaker that has opened at the fifth failure.
@@ -142,6 +145,33 @@ func TestAProofOfAClosedBreakerChangesNothing(t *testing.T) {
 			b.try(errBreakerFailure)
 		}
 		b.is(gobreaker.StateOpen)
+	})
+}
+
+func TestTheBreakerTellsOfEachStateOnce(t *testing.T) {
+	withTripped(t, func(b *tripped) {
+		core, logs := observer.New(zap.InfoLevel)
+		tell := func(want ...string) {
+			t.Helper()
+			b.tell(zap.New(core), "default")
+			b.tell(zap.New(core), "default")
+			var told []string
+			for _, e := range logs.TakeAll() {
+				told = append(told, e.Message)
+			}
+			if !slices.Equal(told, want) {
+				t.Errorf("logged: %q, want %q", told, want)
+			}
+		}
+		tell("publishing is suspended: redis fails")
+		b.proved()
+		tell("publishing is tried again")
+		b.try(errBreakerFailure)
+		tell("publishing is suspended: redis fails")
+		time.Sleep(time.Minute + 1)
+		tell("publishing is tried again")
+		b.try(nil)
+		tell("publishing works again")
 	})
 }
 

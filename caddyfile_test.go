@@ -115,6 +115,7 @@ func TestAdaptErrorsNameLineKeyAndValue(t *testing.T) {
 			"gap_event cursor", "cursor_event gap",
 			"channel __redis_sse:probe",
 			"pattern", `pattern ""`, "pattern __redis_sse:*", "pattern job:{http.auth.user.id}:*",
+			"max_streams_per {http.auth.user.id} many", "max_streams_per {http.auth.user.id} 0",
 		}},
 		{"hub", inHub, []string{
 			"linger soon", "linger -1s",

@@ -80,6 +80,9 @@ func TestJSONErrors(t *testing.T) {
 		{"negative max_channels", good, app(`,"buffer":{"max_channels":-1}`), []string{"max_channels is -1"}},
 		{"negative linger is none", good, app(`,"linger":-1`), nil},
 		{"null hub", `{"handler":"redis_sse"` + news + `}`, `{"hubs":{"default":null}}`, nil},
+		{"publishing without a channel", `{"handler":"redis_sse_publish","hub":"json errors"}`, app(""), []string{"no channel"}},
+		{"publishing through a hub not defined", `{"handler":"redis_sse_publish","hub":"nowhere","channel":"news"}`, app(""), []string{`hub "nowhere" is not defined`}},
+		{"a handler's own redis", `{"handler":"redis_sse","redis":"http://127.0.0.1"` + news + `}`, app(""), []string{"provision http.handlers.redis_sse: redis"}},
 		{"no app", `{"handler":"redis_sse"` + news + `}`, `{}`, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -89,6 +89,13 @@ func TestTheLimitReachesTheSocket(t *testing.T) {
 	}
 }
 
+// goneConn is a connection without a socket.
+type goneConn struct{}
+
+func (goneConn) SyscallConn() (syscall.RawConn, error) { return nil, net.ErrClosed }
+
+func TestAConnectionWithoutASocketHasNoLimit(*testing.T) { setUserTimeout(goneConn{}, time.Second) }
+
 // userTimeouts returns what is set for this process's connections that were accepted at addr.
 func userTimeouts(t *testing.T, addr string) (ms []int) {
 	t.Helper()

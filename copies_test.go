@@ -103,6 +103,21 @@ func TestPatternIsToldOfAMessageThereIsNoRoomFor(t *testing.T) {
 	w.weigh()
 }
 
+// It tells as much of it as one that was.
+func TestPatternThatWasNotExpectedIsToldOfAMessageThereIsNoRoomFor(t *testing.T) {
+	w := newWorld(t, roomy)
+	settings := *w.hub.settings.Load()
+	settings.budget.channels = 1
+	w.hub.settings.Store(&settings)
+	w.opening([]string{"a"}, nil)
+	all, odd := w.opening(nil, []string{"*"}), w.opening(nil, []string{"odd"})
+	w.hub.receive("*", "b", "1")
+	w.hub.receive("odd", "b", "1")
+	expect(t, all, "gap:*:evicted")
+	expect(t, odd, "gap:odd:evicted")
+	w.weigh()
+}
+
 // In one history the same pattern covers a channel that is opened, closed and
 // opened again: what came in between is there.
 func TestKeptPatternServesChannelsNobodyHadOpened(t *testing.T) {

@@ -161,6 +161,37 @@ func TestTotalSizeInWhichNoMessageFits(t *testing.T) {
 	})
 }
 
+// A total_size that has become smaller than what open channels take leaves these open, and no message.
+func TestTotalSizeInWhichTheOpenChannelsDoNotFit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEvicting(t)
+		s := e.open([]string{"a", "b"}, nil)
+		e.say("", "a")
+		e.setTotal(channelCost("a"))
+		if held := e.usage.bytes.Load(); held != 2*channelCost("a") || len(e.buffers) != 2 {
+			t.Errorf("%d channels hold %d bytes", len(e.buffers), held)
+		}
+		e.say("", "b")
+		s.wrote(expect(t, s, "gap:a:slow_client", "gap:b:slow_client"))
+		e.setTotal(1 << 20)
+		e.say("", "b")
+		expect(t, s, "x")
+	})
+}
+
+// Where many channels that are read are the quietest, the search for one that is not costs no more than the oldest message.
+func TestOverTotalSizeTheOldestGoesIfTheQuietestAreRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEvicting(t, "read:*", "kept:*")
+		e.open(nil, []string{"read:*"})
+		for i := range 17 { // one more than are looked at
+			e.say("read:*", fmt.Sprintf("read:%02d", i))
+		}
+		e.say("kept:*", "kept:1")
+		e.expectGone("read:00 whole", "read:01 whole", "kept:1 whole", "read:02 whole")
+	})
+}
+
 func TestAShrunkTotalSizeEvictsAtOnce(t *testing.T) {
 	e := newEvicting(t)
 	s := *e.settings.Load()

@@ -2,7 +2,6 @@ package redissse
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -115,22 +114,34 @@ func TestABodyThatComesSlowlyIsPublishedWhole(t *testing.T) {
 
 func TestHalfABodyIsNotPublished(t *testing.T) {
 	t.Parallel()
-	fake := startFakeRedis(t)
-	p := startPublishing(t, &Hub{Redis: fake.url()}, &PublishHandler{})
-	broken := errors.New("broken")
-	body := io.MultiReader(strings.NewReader("half"), &failingReader{broken})
-	if got, err := p.try(t.Context(), http.MethodPost, body, nil); !errors.Is(err, broken) {
-		t.Fatalf("got %+v, %v", got, err)
-	}
-	p.server.Close() // waits for the request
-	if n := fake.count("PUBLISH"); n != 0 {
-		t.Errorf("%d messages are published, want none", n)
+	for name, request := range map[string]string{
+		"shorter than announced":  "Content-Length: 100\r\n\r\nhalf",
+		"without its last chunk":  "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+		"with a chunk of no size": "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nmany\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := startFakeRedis(t)
+			p := startPublishing(t, &Hub{Redis: fake.url()}, &PublishHandler{})
+			conn, err := net.Dial("tcp", p.server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: localhost\r\n"+request)
+			_ = conn.(*net.TCPConn).CloseWrite() // no more will come
+			_ = conn.SetReadDeadline(time.Now().Add(gatewayWait))
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != http.StatusBadRequest || fake.count("PUBLISH") != 0 {
+				t.Errorf("%s after %d messages, want 400 and none", response.Status, fake.count("PUBLISH"))
+			}
+		})
 	}
 }
-
-type failingReader struct{ err error }
-
-func (r *failingReader) Read([]byte) (int, error) { return 0, r.err }
 
 func TestOnlyPostPublishes(t *testing.T) {
 	t.Parallel()
@@ -203,6 +214,23 @@ func TestBrowsersOfOtherSitesCannotPublish(t *testing.T) {
 			}
 			a.wantHeard()
 		})
+	}
+}
+
+func TestAPageOfAnOriginThatIsLetInMayPublish(t *testing.T) {
+	t.Parallel()
+	p := startPublishing(t, &Hub{Redis: redistest.Start(t).URL()}, &PublishHandler{CORSOrigins: []string{"https://app.example.com"}})
+	from := map[string]string{"Origin": "https://app.example.com", "Sec-Fetch-Site": "cross-site"}
+	asked := p.request(t.Context(), http.MethodOptions, nil, from)
+	if asked.status != http.StatusNoContent || asked.header.Get("Access-Control-Allow-Methods") != http.MethodPost {
+		t.Errorf("preflight: %d with %q", asked.status, asked.header)
+	}
+	answered := p.request(t.Context(), http.MethodPost, strings.NewReader("x"), from)
+	answered.want(t, http.StatusOK, "", 1)
+	for _, got := range []publishResult{asked, answered} {
+		if got.header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || got.header.Get("Access-Control-Allow-Credentials") != "true" {
+			t.Errorf("the page may not read %d with %q", got.status, got.header)
+		}
 	}
 }
 

@@ -131,3 +131,11 @@ func TestAReconnectionRenewsThePublisher(t *testing.T) {
 		return none
 	})
 }
+
+// What go-redis has to say is in Caddy's log for those who look closely.
+func TestTheLibraryLogsThroughCaddy(t *testing.T) {
+	g := newGateway(t)
+	g.loadConfig("debug\n"+hubAt(adaptDead, ""), publishRoutes)
+	g.publish("news", "x")
+	g.waitLog("redis_sse.go-redis")
+}

@@ -51,6 +51,23 @@ func expect(t *testing.T, s *stream, want ...string) *batch {
 	return b
 }
 
+// The reader appends, which may evict, before it publishes the head. What a stream finds in between is not all there is.
+func TestAReadIsRepeatedIfAnEvictionHasPassedTheHead(t *testing.T) {
+	w := newWorld(t, limits{messages: 1, bytes: 1 << 40})
+	s := w.opened(cursor{}, "a")
+	s.wrote(read(s))
+	for _, payload := range []string{"1", "2"} {
+		w.hub.store("", "a", payload)
+	}
+	if s.collect(new(batch)) {
+		t.Error("it is not repeated")
+	}
+	w.hub.head.Store(w.hub.next)
+	if g := expect(t, s, "gap:a:slow_client", "2").items[0].gap(); g.Missed == nil || *g.Missed != 1 {
+		t.Errorf("missed is %v, want 1", g.Missed)
+	}
+}
+
 // Reading one buffer after the other without a common bound would move the
 // cursor over what was appended to the first one meanwhile.
 func TestTwoChannelsUnderInterleavedAppendsLoseNothing(t *testing.T) {
