@@ -23,7 +23,7 @@ HISTORIES ?= 20000
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser test-clients fuzz build lint bench bench-go bench-servers promises fmt tidy-check examples
+.PHONY: help run test test-browser test-clients fuzz faults cover build lint bench bench-go bench-servers promises fmt tidy-check examples
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 20s)
 	@scripts/install-test-tools.sh
 	@scripts/fuzz.sh $(HISTORIES) $(FUZZTIME) $(TESTFLAGS)
 
-faults: ## Break Redis and the network to it in every way and phase (40 minutes on two cores); "test" has the short form
+faults: ## Break Redis and the network to it in every way and phase (20 minutes on two cores); "test" has the short form
 	@scripts/install-test-tools.sh
 	go test -race -count 1 -timeout 3h $(TESTFLAGS) ./internal/faults -args -long
 
@@ -72,8 +72,8 @@ lint: ## Check formatting, go vet, staticcheck
 	go run $(STATICCHECK) -tags browser ./internal/browsertest
 	go vet -tags clients ./internal/clientstest ./examples/fastapi
 	go run $(STATICCHECK) -tags clients ./internal/clientstest ./examples/fastapi
-	go vet -tags faults ./internal/promises
-	go run $(STATICCHECK) -tags faults ./internal/promises
+	go vet -tags promises ./internal/promises
+	go run $(STATICCHECK) -tags promises ./internal/promises
 
 bench: bench-go bench-servers ## Run all benchmarks (20 minutes on two cores)
 
@@ -85,7 +85,7 @@ bench-servers: ## Measure the gateway beside a bare Caddy handler and nchan (ngi
 	@scripts/install-bench-tools.sh
 	go run ./internal/tools/bench $(BENCHFLAGS)
 
-promises: ## Test and measure what the project promises, and write docs/PROMISES.md (10 minutes on two cores)
+promises: ## Test and measure what the project promises, and write docs/PROMISES.md (25 minutes on two cores)
 	@scripts/install-test-tools.sh
 	@scripts/install-client-tools.sh
 	@scripts/install-browsers.sh

@@ -1,0 +1,45 @@
+package faults
+
+// Named is a fault in the words of the documents.
+type Named struct{ Key, Title string }
+
+// List are all faults of the matrix, in the order of the documents.
+var List = []Named{
+	{"killed 2 s", "Redis is killed, and starts again 2 s later"},
+	{"killed 20 s", "Redis is killed, and starts again 20 s later"},
+	{"frozen 1.5 s", "Redis is frozen for 1.5 s"},
+	{"frozen 5 s", "Redis is frozen for 5 s"},
+	{"frozen 15 s", "Redis is frozen for 15 s"},
+	{"black hole", "the network to Redis is a black hole for 15 s; connections survive it"},
+	{"forgotten", "connections to Redis are dead from one moment on, without a sign; new ones work"},
+	{"half-open to redis", "nothing that the gateway sends arrives for 15 s"},
+	{"half-open to the gateway", "nothing that Redis sends arrives for 15 s"},
+	{"unheard", "nothing more arrives of what the gateway sends on connections it has; new ones work"},
+	{"reset", "connections are reset (RST)"},
+	{"closed", "connections are closed (FIN)"},
+	{"slow link", "a message of 600 kB comes at 20 kB/s"},
+	{"client kill", "`CLIENT KILL TYPE pubsub`"},
+	{"client kill in a message", "`CLIENT KILL` in the middle of a message of 600 kB"},
+	{"output buffer", "Redis kills the subscription for its output buffer"},
+	{"mute server", "a server that never answers has Redis's address for 15 s"},
+	{"malformed server", "a server that sends what is no RESP has Redis's address for 12 s"},
+	{"malformed 1", "what is no RESP comes over the connection: rubbish, negative and huge lengths"},
+	{"malformed 2", "what is no RESP comes over the connection: other lengths"},
+	{"foreign 1", "replies come that answer nothing: a status, a confirmation, numbers"},
+	{"foreign 2", "replies come that answer nothing: an end of a subscription, a pong, nothing"},
+	{"huge length", "a reply announces 100 GB"},
+	{"password rotated", "the password of the gateway's user is rotated, and its connections are cut later"},
+	{"requirepass changed", "`requirepass` is changed, and the gateway's connections are cut later"},
+	{"channel forbidden", "an ACL forbids one of many channels, and allows it again"},
+	{"commands forbidden", "an ACL forbids PUBLISH, TIME and ROLE, and allows them again"},
+	{"maxclients", "Redis is out of clients when the gateway comes back"},
+	{"oom", "Redis is over `maxmemory`, and evicts nothing"},
+	{"loading", "Redis loads its data for 12 s, and keeps its clients"},
+	{"killed and loading", "Redis is killed, and loads its data as it starts again"},
+	{"paused 2.5 s", "`CLIENT PAUSE` for 2.5 s"},
+	{"demoted and cut off", "Redis becomes a replica of a dead address; publishers and new connections go to another master"},
+	{"demoted and linked", "Redis becomes a replica of a new master, which publishers use"},
+	{"replica moved", "a replica is given another master of the same chain, three times"},
+	{"clock ahead", "Redis's clock is set ahead by 5 s"},
+	{"clock back", "Redis's clock is set back by 5 s"},
+}
