@@ -1,11 +1,9 @@
-//go:build faults && linux
+//go:build promises && linux
 
 package promises
 
 import (
-	"context"
 	"encoding/json"
-	"mime"
 	"net"
 	"net/http"
 	"slices"
@@ -14,17 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
+	"github.com/redis-sse/caddy-redis-sse/internal/faults"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
-const (
-	// defaultRetry is Chromium's.
-	defaultRetry = 3 * time.Second
-
-	// smallWindow makes a client that reads nothing be felt soon.
-	smallWindow = 64 << 10
-)
+// smallWindow makes a client that reads nothing be felt soon.
+const smallWindow = 64 << 10
 
 // message is what is published. Fill makes it large.
 type message struct {
@@ -32,29 +25,27 @@ type message struct {
 	Fill string `json:",omitempty"`
 }
 
-// arrival is a line of a client's log.
+// arrival is a message or a gap at a client.
 type arrival struct {
-	n  int // or Gap
+	n  int // or faults.Gap
 	at time.Time
 }
 
-// client is an EventSource, by the HTML standard: it comes back until it is told something else than an event stream.
+// client is an EventSource, and what its log says of messages and gaps.
 type client struct {
-	url    string
-	http   *http.Client
-	ctx    context.Context
-	cancel context.CancelFunc
-	done   chan struct{}
-	opened chan struct{} // closed once a first response is an event stream
+	*ssetest.EventSource
 
-	mu      sync.Mutex
+	mu   sync.Mutex
+	read int // of the log
+	open bool
+	view view
+}
+
+// view is what a client has done so far.
+type view struct {
 	log     []arrival
-	opens   int
 	endedAt time.Time // of the last stream
 	stopped bool
-	away    time.Duration // instead of the next retry
-	cut     context.CancelFunc
-	gate    chan struct{} // nil, or closed when reading goes on
 }
 
 func openClient(t *testing.T, url string) *client {
@@ -63,177 +54,45 @@ func openClient(t *testing.T, url string) *client {
 			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, smallWindow)
 		})
 	}}
-	c := &client{
-		url: url, http: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}},
-		done: make(chan struct{}), opened: make(chan struct{}),
-	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	go c.run()
-	t.Cleanup(c.close)
-	return c
+	transport := &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}
+	return &client{EventSource: ssetest.StartEventSource(t, &http.Client{Transport: transport}, url)}
 }
 
-// awaitOpen returns when the headers of a first stream have come.
-func (c *client) awaitOpen(t *testing.T) {
-	t.Helper()
-	proctest.Await(t, "a stream of "+c.url, c.opened)
-}
-
-// close ends the client for good.
-func (c *client) close() {
-	c.cancel()
-	c.read(true)
-	<-c.done
-}
-
-func (c *client) run() {
-	defer close(c.done)
-	lastID, retry := "", defaultRetry
-	for !c.hasStopped() {
-		lastID, retry = c.stream(lastID, retry)
-		pause := time.NewTimer(c.pause(retry))
-		select {
-		case <-c.ctx.Done():
-			pause.Stop()
-			return
-		case <-pause.C:
+func (c *client) look() view {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	records := c.LogFrom(c.read)
+	c.read += len(records)
+	for _, r := range records {
+		switch r.What {
+		case ssetest.Opened:
+			c.open = true
+		case ssetest.Received:
+			c.view.take(r)
+		case ssetest.Ended:
+			if c.open {
+				c.view.endedAt = r.At
+			}
+			c.open = false
+		case ssetest.Stopped:
+			c.view.stopped = true
+		case ssetest.Asked:
 		}
 	}
+	v := c.view
+	v.log = slices.Clip(v.log)
+	return v
 }
 
-func (c *client) hasStopped() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stopped
-}
-
-// pause is how long the client waits before it comes back.
-func (c *client) pause(retry time.Duration) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.away > 0 {
-		retry, c.away = c.away, 0
+func (v *view) take(r ssetest.Record) {
+	switch r.Event.Type {
+	case "gap":
+		v.log = append(v.log, arrival{faults.Gap, r.At})
+	case "message":
+		m := message{N: faults.Gap - 1}
+		_ = json.Unmarshal([]byte(r.Event.Data), &m) // what is none is judged as foreign
+		v.log = append(v.log, arrival{m.N, r.At})
 	}
-	return retry
-}
-
-// stream reads one response to its end, and returns what it leaves behind: an id and a retry.
-func (c *client) stream(lastID string, retry time.Duration) (string, time.Duration) {
-	ctx, cut := context.WithCancel(c.ctx)
-	defer cut()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
-	if err != nil {
-		panic(err) // the URL is not one
-	}
-	request.Header.Set("Accept", "text/event-stream")
-	if lastID != "" {
-		request.Header.Set("Last-Event-ID", lastID)
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return lastID, retry
-	}
-	defer response.Body.Close()
-	if !c.open(response, cut) {
-		return lastID, retry
-	}
-	parser := ssetest.NewParser()
-	parser.LastEventID = lastID
-	buf := make([]byte, 32<<10)
-	for {
-		c.awaitGate()
-		n, err := response.Body.Read(buf)
-		c.take(parser.Push(buf[:n]))
-		if parser.Retry >= 0 {
-			retry = parser.Retry
-		}
-		if err != nil {
-			c.ended()
-			return parser.LastEventID, retry
-		}
-	}
-}
-
-// open takes note of a response. It is false if that stops the client.
-func (c *client) open(response *http.Response, cut context.CancelFunc) bool {
-	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if response.StatusCode != http.StatusOK || kind != "text/event-stream" {
-		c.stopped = true
-		return false
-	}
-	c.opens++
-	c.cut = cut
-	if c.opens == 1 {
-		close(c.opened)
-	}
-	return true
-}
-
-func (c *client) ended() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.endedAt = time.Now()
-}
-
-func (c *client) take(events []ssetest.Event) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range events {
-		switch e.Type {
-		case "gap":
-			c.log = append(c.log, arrival{Gap, time.Now()})
-		case "message":
-			m := message{N: Gap - 1}
-			_ = json.Unmarshal([]byte(e.Data), &m) // what is none is judged as foreign
-			c.log = append(c.log, arrival{m.N, time.Now()})
-		}
-	}
-}
-
-func (c *client) awaitGate() {
-	c.mu.Lock()
-	gate := c.gate
-	c.mu.Unlock()
-	if gate != nil {
-		<-gate
-	}
-}
-
-// read has the client read on, or not.
-func (c *client) read(on bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if on && c.gate != nil {
-		close(c.gate)
-		c.gate = nil
-	}
-	if !on && c.gate == nil {
-		c.gate = make(chan struct{})
-	}
-}
-
-// leave cuts the connection; the client comes back after d.
-func (c *client) leave(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.away = d
-	c.cut()
-}
-
-// view is what a client has done so far.
-type view struct {
-	log     []arrival
-	opens   int
-	endedAt time.Time
-	stopped bool
-}
-
-func (c *client) view() view {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return view{slices.Clip(c.log), c.opens, c.endedAt, c.stopped}
 }
 
 // numbers are the messages and gaps, in their order.

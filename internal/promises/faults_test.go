@@ -1,4 +1,4 @@
-//go:build faults && linux
+//go:build promises && linux
 
 package promises
 
@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/faults"
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
@@ -36,7 +37,7 @@ var cases = map[string]func(*rig){
 		const away = 5 * time.Second
 		for _, all := range r.clients {
 			for _, c := range all {
-				c.leave(away)
+				c.Leave(away)
 			}
 		}
 		time.Sleep(away)
@@ -48,10 +49,13 @@ var cases = map[string]func(*rig){
 var special = map[string]func(t *testing.T, caddy string) Result{
 	"opened": measureOpened,
 	"hole": func(t *testing.T, caddy string) Result {
-		return throughHole(t, caddy, func(w *way) { w.hole(false) })
+		return throughHole(t, caddy, func(p *redistest.Proxy) { p.SetBlackhole(false) })
 	},
 	"forgotten": func(t *testing.T, caddy string) Result {
-		return throughHole(t, caddy, func(w *way) { w.forget(t) })
+		return throughHole(t, caddy, func(p *redistest.Proxy) {
+			p.Forget()
+			p.SetBlackhole(false)
+		})
 	},
 	"stalled": measureStalled,
 }
@@ -72,9 +76,9 @@ func reload(r *rig) {
 		s.stop(5 * time.Second) // uvicorn waits for its streams for ever
 		s.start()
 	}
-	r.since = func(_ string, c *client) time.Time { return c.view().endedAt }
+	r.since = func(_ string, c *client) time.Time { return c.look().endedAt }
 	proctest.Poll(r.t, "all streams to have ended", func() bool {
-		return r.all(func(_ string, c *client) bool { return !c.view().endedAt.IsZero() })
+		return r.all(func(_ string, c *client) bool { return !c.look().endedAt.IsZero() })
 	})
 }
 
@@ -88,13 +92,13 @@ func restart(r *rig) {
 	r.since = func(name string, _ *client) time.Time { return over[name] }
 }
 
-func throughHole(t *testing.T, caddy string, end func(*way)) Result {
+func throughHole(t *testing.T, caddy string, end func(*redistest.Proxy)) Result {
 	redis := redistest.Start(t)
-	w := newWay(t, redis)
-	return newRig(t, caddy, redis, w.url()).run(rate, func(*rig) {
-		w.hole(true)
+	proxy := redistest.NewProxy(t, redis.Addr())
+	return newRig(t, caddy, redis, proxy.URL()).run(rate, func(*rig) {
+		proxy.SetBlackhole(true)
 		time.Sleep(12 * time.Second)
-		end(w)
+		end(proxy)
 	})
 }
 
@@ -106,11 +110,11 @@ func measureStalled(t *testing.T, caddy string) Result {
 	r.traffic.fill = filling(size)
 	result := r.run(perSecond, func(r *rig) {
 		for _, all := range r.clients {
-			all[0].read(false)
+			all[0].Hold(true)
 		}
 		time.Sleep(stall)
 		for _, all := range r.clients {
-			all[0].read(true)
+			all[0].Hold(false)
 		}
 	})
 	for name, figures := range result {
@@ -131,7 +135,7 @@ func measureOpened(t *testing.T, caddy string) Result {
 	for _, s := range r.servers {
 		for range streams {
 			c := openClient(t, s.url())
-			c.awaitOpen(t)
+			c.AwaitOpened()
 			own[c] = len(r.traffic.sent())
 			r.traffic.publish()
 			r.clients[s.name] = append(r.clients[s.name], c)
@@ -144,7 +148,7 @@ func measureOpened(t *testing.T, caddy string) Result {
 	for name, all := range r.clients {
 		var sum Figures
 		for _, c := range all {
-			sum.Outcome.Add(countOwn(r.traffic.taken(), c.view().numbers(), own[c]))
+			sum.Tally.Add(countOwn(r.traffic.taken(), c.look().numbers(), own[c]))
 		}
 		result[name] = sum
 	}
@@ -152,17 +156,17 @@ func measureOpened(t *testing.T, caddy string) Result {
 }
 
 // countOwn judges what a client got of message n alone.
-func countOwn(taken []bool, got []int, n int) Outcome {
+func countOwn(taken []bool, got []int, n int) faults.Tally {
 	var mine []int
 	for _, m := range got {
 		switch m {
-		case Gap:
-			mine = append(mine, Gap)
+		case faults.Gap:
+			mine = append(mine, faults.Gap)
 		case n:
 			mine = append(mine, 0)
 		}
 	}
-	return Count(taken[n:n+1], mine)
+	return faults.Count(taken[n:n+1], mine)
 }
 
 // measureConns counts the connections of each server at a Redis of its own.
@@ -176,7 +180,7 @@ func measureConns(t *testing.T, caddy string, n int) Conns {
 		s := start(redis.URL())
 		for i := range n {
 			c := openClient(t, strings.Replace(s.url(), channel, fmt.Sprintf("channel-%d", i), 1))
-			c.awaitOpen(t)
+			c.AwaitOpened()
 			redis.WaitNumSub(fmt.Sprintf("channel-%d", i), 1)
 		}
 		// The helpers of redistest are another user.

@@ -1,6 +1,6 @@
 // Package promises has what this project promises, which tests hold each promise, and in which faults the gateway is measured
 // beside a plain endpoint. `make promises` (internal/tools/promises) runs both and writes docs/PROMISES.md. The measurement is
-// the test of this package with the build tag "faults".
+// the test of this package with the build tag "promises".
 package promises
 
 import "strings"
@@ -34,6 +34,9 @@ var All = []Promise{
 			"TestForbiddenChannelsOfAnOutage",
 			"TestMessageOverMaxMessageIsAGapInChannelsAndPatterns",
 			"TestPayloadsArriveAsABrowserReadsThem",
+			"TestScenarioTenClientsEachGetAllMessagesInOrder",
+			"TestTheWriterNoticesFirst",
+			"TestAStartInAnOutageOfOneOfTwoPatternsHasAGap",
 			"internal/browsertest.TestRedisThatWentAwayIsOneGap",
 		},
 	}, {
@@ -65,6 +68,10 @@ var All = []Promise{
 			"TestBackoffGrowsAndResets",
 			"TestAGenerationDialsOnce",
 			"TestAWrongPasswordIsRetriedAndNeverLogged",
+			"TestScenarioReconnectAfterRedisRestart",
+			"TestScenarioAStaleConnectionIsDetectedAndReplaced",
+			"TestWhereAllIsCompleteWhenAGenerationEnds",
+			"TestAnAnnouncementThatIsTooLargeIsNotRead",
 		},
 	}, {
 		Title: "Resume is exact",
@@ -86,6 +93,11 @@ var All = []Promise{
 			"TestMovingBetweenNodesLosesNothingSilently",
 			"TestAnchorOfAnOldMessageFindsNoOtherOne",
 			"TestACursorOfAnotherEpochResumesExactlyAtItsAnchor",
+			"TestScenarioExactlyTheMissedMessagesAreReplayed",
+			"TestScenarioCatchUpAfterFiveSecondsAway",
+			"TestScenarioBufferOverflowIsToldByAGap",
+			"TestScenarioMessagesExpireByAge",
+			"TestATimeIsGoodOnWhileRedisHasAnsweredNoPing",
 			"internal/browsertest.TestQuietStreamResumesExactly",
 			"internal/browsertest.TestStreamWithMessagesResumesExactly",
 			"internal/browsertest.TestGatewayThatWasKilledIsAGap",
@@ -125,6 +137,7 @@ var All = []Promise{
 			"TestTheMemoryOfAStreamDoesNotGrowWithWhatItCarried",
 			"TestAStormOfStreamsLeavesNothingBehind",
 			"TestADeadConnectionLeavesTheCount",
+			"TestScenarioTenThousandSubscriptionsComeAndGo",
 		},
 	}, {
 		Title: "A publish tells what became of it",
@@ -157,6 +170,7 @@ var All = []Promise{
 			"TestCallsSurviveTheReplacementOfTheirClient",
 			"TestPublishingWhileClientsAreReplaced",
 			"TestAReconnectionRenewsThePublisher",
+			"TestScenarioBreakerOpensRejectsHalfOpensCloses",
 		},
 	}, {
 		Title: "Few Redis connections",

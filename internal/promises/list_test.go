@@ -1,6 +1,7 @@
 package promises
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/faults"
 )
 
 const root = "../.."
@@ -80,6 +83,7 @@ var (
 // judgeDocument tells where the document differs from the lists, but for the figures.
 func judgeDocument(text string) error {
 	body, comparison, _ := strings.Cut(text, comparisonHead)
+	body, matrix, _ := strings.Cut(body, matrixHead)
 	var sections []string
 	for _, s := range section.FindAllStringSubmatchIndex(body, -1) {
 		sections = append(sections, body[s[2]:s[1]])
@@ -109,7 +113,7 @@ func judgeDocument(text string) error {
 			return fmt.Errorf("it names other tests of %q", title)
 		}
 	}
-	return judgeFaults(comparison)
+	return errors.Join(judgeMatrix(matrix), judgeFaults(comparison))
 }
 
 func judgeFaults(comparison string) error {
@@ -122,6 +126,22 @@ func judgeFaults(comparison string) error {
 	}
 	if !slices.Equal(got, want) {
 		return fmt.Errorf("it has the faults %q, not %q", got, want)
+	}
+	return nil
+}
+
+var matrixRow = regexp.MustCompile(`(?m)^\| (.+?) \| \d+ \| \d+ \|`)
+
+func judgeMatrix(matrix string) error {
+	var want, got []string
+	for _, f := range faults.List {
+		want = append(want, f.Title)
+	}
+	for _, row := range matrixRow.FindAllStringSubmatch(matrix, -1) {
+		got = append(got, row[1])
+	}
+	if want = append(want, "all"); !slices.Equal(got, want) {
+		return fmt.Errorf("its matrix has the faults %q, not %q", got, want)
 	}
 	return nil
 }

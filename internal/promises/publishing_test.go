@@ -1,4 +1,4 @@
-//go:build faults && linux
+//go:build promises && linux
 
 package promises
 
@@ -81,8 +81,8 @@ func heard(t *testing.T, redis *redistest.Server, last string) (wait func() map[
 func measurePublishing(t *testing.T, caddy string) Publishing {
 	const last = "the last"
 	redis := redistest.Start(t)
-	w := newWay(t, redis)
-	g := newGateway(t, caddy, w.url())
+	proxy := redistest.NewProxy(t, redis.Addr())
+	g := newGateway(t, caddy, proxy.URL())
 	wait := heard(t, redis, last)
 	p := &posts{answers: map[string]int{}}
 	ctx, stop := context.WithCancel(t.Context())
@@ -93,8 +93,8 @@ func measurePublishing(t *testing.T, caddy string) Publishing {
 		p.send(ctx, "http://"+g.addr+"/publish/posts")
 	}()
 	phases := []func(){
-		func() {}, redis.Freeze, redis.Thaw, func() { w.hole(true) }, func() { w.hole(false) }, w.reset,
-		func() { w.refuse(true) }, func() { w.refuse(false) },
+		func() {}, redis.Freeze, redis.Thaw, func() { proxy.SetBlackhole(true) }, func() { proxy.SetBlackhole(false) }, proxy.Reset,
+		func() { proxy.SetRefuse(true); proxy.Reset() }, func() { proxy.SetRefuse(false) },
 	}
 	for _, begin := range phases {
 		begin()
@@ -102,7 +102,8 @@ func measurePublishing(t *testing.T, caddy string) Publishing {
 	}
 	stop()
 	<-sent
-	w.close() // what a connection still holds does not count as arrived: it never will
+	proxy.SetRefuse(true)
+	proxy.Reset() // what a connection still holds does not count as arrived: it never will
 	redis.Publish("posts", last)
 	return CountPosts(p.answers, wait())
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/faults"
 )
 
 // A Run says what became of one test of [All].
@@ -19,6 +21,7 @@ type Report struct {
 	Machine string
 	Runs    map[string]Run // by the names of All
 	Results
+	Matrix map[string]faults.Row // by the keys of faults.List
 }
 
 const intro = `# Promises
@@ -26,11 +29,12 @@ const intro = `# Promises
 What this project promises, the tests that hold each promise, and what was measured last: beside a plain endpoint, FastAPI with
 redis-py ([before.py](../examples/fastapi/before.py)), in the same faults. ` + "`make promises`" + ` runs those tests, measures, and writes
 this page. It does so only if all of the tests passed and the gateway kept its promises in the measurement, too. Do not edit it:
-the promises are in [list.go](../internal/promises/list.go), the faults in [faults.go](../internal/promises/faults.go).
+the promises are in [list.go](../internal/promises/list.go), the faults in [internal/faults](../internal/faults/doc.go), and those
+of the comparison in [faults.go](../internal/promises/faults.go).
 `
 
-// Markdown is the page. faults are those to tell of.
-func (r *Report) Markdown(faults []Fault) string {
+// Markdown is the page. compared are the faults of the comparison to tell of, and listed those of the matrix.
+func (r *Report) Markdown(compared []Fault, listed []faults.Named) string {
 	var b strings.Builder
 	b.WriteString(intro)
 	fmt.Fprintf(&b, "\n%s\n\n", wrap(fmt.Sprintf("Last run: %s, on %s; %s.", r.Date, r.Machine, strings.Join(r.Versions, ", ")), ""))
@@ -39,7 +43,8 @@ func (r *Report) Markdown(faults []Fault) string {
 		fmt.Fprintf(&b, "\n## P%d: %s\n\n%s\n\n", i+1, p.Title, wrap(p.Text, ""))
 		r.tests(&b, p)
 	}
-	r.comparison(&b, faults)
+	r.matrix(&b, listed)
+	r.comparison(&b, compared)
 	fmt.Fprintf(&b, method, r.Clients, r.Rate, r.Rounds, r.Patience)
 	return b.String()
 }

@@ -1,8 +1,11 @@
 package promises
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/faults"
 )
 
 // kept is what a run finds in which all is as promised.
@@ -10,8 +13,8 @@ func kept() Results {
 	r := Results{Rate: 25, Clients: 5, Rounds: 3, Patience: 30, Outcomes: map[string]Result{}}
 	for _, f := range Faults {
 		r.Outcomes[f.Key] = Result{
-			Gateway: {Outcome: Outcome{Clients: 5, Published: 100, Delivered: 90, Declared: 10}, Back: []float64{0.5, 4, 0.25}},
-			Plain:   {Outcome: Outcome{Clients: 5, Published: 100, Delivered: 70, Silent: 30, Never: 1}, Back: []float64{2}},
+			Gateway: {Tally: faults.Tally{Clients: 5, Published: 100, Delivered: 90, Declared: 10}, Back: []float64{0.5, 4, 0.25}},
+			Plain:   {Tally: faults.Tally{Clients: 5, Published: 100, Delivered: 70, Silent: 30, Never: 1}, Back: []float64{2}},
 		}
 	}
 	r.Conns = Conns{Clients: 100, Of: map[string]int{Gateway: 2, Plain: 101}}
@@ -44,7 +47,7 @@ func TestCheck(t *testing.T) {
 		"nothing sent":     {gateway("opened", func(o *Figures) { o.Published = 0 }), "0 messages were published"},
 		"not measured":     {func(r *Results) { delete(r.Outcomes, "kicked") }, `"kicked" has not been measured`},
 		"a plain endpoint that does not run": {func(r *Results) {
-			r.Outcomes["kicked"][Plain] = Figures{Outcome: Outcome{Clients: 5, Published: 100, Silent: 100}}
+			r.Outcomes["kicked"][Plain] = Figures{Tally: faults.Tally{Clients: 5, Published: 100, Silent: 100}}
 		}, `"kicked": plain: 0 messages delivered`},
 		"connections":    {func(r *Results) { r.Conns.Of[Gateway] = 6 }, "6 Redis connections"},
 		"posts":          {func(r *Results) { r.Posts.NoneArrived = 1 }, "publishing: not as promised"},
@@ -66,13 +69,18 @@ func TestCheck(t *testing.T) {
 
 // page is a report of a run in which all is as promised.
 func page() string {
-	r := Report{Date: "2026-01-02", Machine: strings.Repeat("a machine ", 20), Runs: map[string]Run{}, Results: kept()}
+	r := Report{Date: "2026-01-02", Machine: strings.Repeat("a machine ", 20), Runs: map[string]Run{}, Results: kept(), Matrix: map[string]faults.Row{}}
 	for _, p := range All {
 		for _, test := range p.Tests {
 			r.Runs[test] = Run{Passed: true, Cases: 3}
 		}
 	}
-	return r.Markdown(Faults)
+	for _, f := range faults.List {
+		r.Matrix[f.Key] = faults.Row{
+			Key: f.Key, Runs: 5, Controls: 3, Tally: faults.Tally{Published: 1000, Delivered: 990, Declared: 10}, Back: []float64{0.25, 0.125, 12.34},
+		}
+	}
+	return r.Markdown(Faults, faults.List)
 }
 
 func TestMarkdown(t *testing.T) {
@@ -85,6 +93,9 @@ func TestMarkdown(t *testing.T) {
 		"0 of 1100 lost silently, 110 told by a gap; plain: 330 lost silently",
 		"\n| `CLIENT KILL TYPE pubsub` | gateway | 100 | 90 | 0 | 10 | 0 | 500 ms, 4.0 s |\n",
 		"\n|  | plain | 100 | 70 | **30** | 0 | 0 | 2.0 s, 2.0 s, **never** at 1 of 5 |\n",
+		"\n| Redis is frozen for 1.5 s | 3 | 1000 | 0 | 10 | 250 ms | 12.3 s | 12.3 s |\n",
+		fmt.Sprintf("\n| all | %d | %d | 0 | ", 3*len(faults.List), 1000*len(faults.List)),
+		fmt.Sprintf("It saw all %d.", 3*len(faults.List)),
 		"`TestRandomHistories`\u00a0(3)",
 		"400 answered 200, 400 of them arrived; 30 answered 503, 0 arrived; 20 answered 504, 15 arrived; 0 twice",
 		"5 clients of each have", "to which 25 messages", "happens 3 times", "25 messages a second are posted",
@@ -114,6 +125,8 @@ func TestADocumentThatIsNotOfTheseListsIsNoticed(t *testing.T) {
 		"a fault left out":    {"| `CLIENT KILL TYPE pubsub` | gateway |", "|"},
 		"a fault reworded":    {"| Redis is frozen for 15 s |", "| Redis is frozen |"},
 		"no comparison":       {comparisonHead, ""},
+		"no matrix":           {matrixHead, ""},
+		"another fault":       {"| Redis is killed, and starts again 20 s later | 3 |", "| Redis is killed | 3 |"},
 		"nothing of all this": {text, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,8 +143,8 @@ func TestADocumentThatIsNotOfTheseListsIsNoticed(t *testing.T) {
 
 func TestRoundsAddUp(t *testing.T) {
 	r := Result{}
-	r.Add(Result{Plain: {Outcome: Outcome{Published: 3, Silent: 1, Never: 1}, Late: 2}, Gateway: {Back: []float64{1}}})
-	r.Add(Result{Plain: {Outcome: Outcome{Published: 4, Silent: 2}, Late: 1}, Gateway: {Back: []float64{3}}})
+	r.Add(Result{Plain: {Tally: faults.Tally{Published: 3, Silent: 1, Never: 1}, Late: 2}, Gateway: {Back: []float64{1}}})
+	r.Add(Result{Plain: {Tally: faults.Tally{Published: 4, Silent: 2}, Late: 1}, Gateway: {Back: []float64{3}}})
 	r.Add(Result{Gateway: {Back: []float64{2}}})
 	p := r[Plain]
 	if p.Published != 7 || p.Silent != 3 || p.Never != 1 || p.Late != 2 || median(r[Gateway].Back) != 2 {
@@ -145,6 +158,46 @@ func TestSeconds(t *testing.T) {
 	} {
 		if got := seconds(s); got != want {
 			t.Errorf("%g: got %q, want %q", s, got, want)
+		}
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	var values []float64
+	for n := range 100 {
+		values = append(values, float64(100-n))
+	}
+	for q, want := range map[float64]float64{0: 1, 0.5: 50, 0.99: 99, 1: 100} {
+		if got := quantile(values, q); got != want {
+			t.Errorf("%g of 1 to 100: got %g, want %g", q, got, want)
+		}
+	}
+	if quantile(nil, 0.5) != 0 || quantile([]float64{7}, 0.5) != 7 || quantile([]float64{7, 8}, 0.5) != 7 {
+		t.Error("of few values it is wrong")
+	}
+}
+
+func TestCheckMatrix(t *testing.T) {
+	list := []faults.Named{{Key: "a"}, {Key: "b"}}
+	good := faults.Row{Runs: 5, Controls: 3, Tally: faults.Tally{Published: 1000}, Back: make([]float64, 5)}
+	if err := CheckMatrix(map[string]faults.Row{"a": good, "b": good}, list, 5); err != nil {
+		t.Errorf("all is as promised, got %v", err)
+	}
+	for name, change := range map[string]func(*faults.Row){
+		"missing":         func(r *faults.Row) { *r = faults.Row{} },
+		"not so often":    func(r *faults.Row) { r.Runs = 4 },
+		"no messages":     func(r *faults.Row) { r.Published = 0 },
+		"no controls":     func(r *faults.Row) { r.Controls = 0 },
+		"no recovery":     func(r *faults.Row) { r.Back = r.Back[1:] },
+		"lost":            func(r *faults.Row) { r.Silent = 1 },
+		"out of order":    func(r *faults.Row) { r.Disordered = 1 },
+		"stopped":         func(r *faults.Row) { r.Stopped = 1 },
+		"never came back": func(r *faults.Row) { r.Never = 1 },
+	} {
+		bad := good
+		change(&bad)
+		if err := CheckMatrix(map[string]faults.Row{"a": good, "b": bad}, list, 5); err == nil || !strings.Contains(err.Error(), `fault "b"`) {
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/faults"
 )
 
 // The servers that are measured.
@@ -29,7 +31,7 @@ type Result map[string]Figures
 
 // Figures are the sums of all rounds, and times in seconds.
 type Figures struct {
-	Outcome
+	faults.Tally
 	// Back has, of each round, the time from the end of the fault to the next message that was published after it, at the client
 	// that waited longest; those counted in Never are left out.
 	Back []float64
@@ -41,7 +43,7 @@ type Figures struct {
 func (r Result) Add(round Result) {
 	for server, more := range round {
 		f := r[server]
-		f.Outcome.Add(more.Outcome)
+		f.Tally.Add(more.Tally)
 		f.Back = append(f.Back, more.Back...)
 		f.Late = max(f.Late, more.Late)
 		r[server] = f
@@ -106,9 +108,9 @@ func (r *Results) Check(keys []string) (err error) {
 }
 
 // total is the outcome of a server over all faults.
-func (r *Results) total(server string) (all Outcome) {
+func (r *Results) total(server string) (all faults.Tally) {
 	for _, result := range r.Outcomes {
-		all.Add(result[server].Outcome)
+		all.Add(result[server].Tally)
 	}
 	return all
 }

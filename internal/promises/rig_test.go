@@ -1,4 +1,4 @@
-//go:build faults && linux
+//go:build promises && linux
 
 package promises
 
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/faults"
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
@@ -49,7 +50,7 @@ func (r *rig) open() {
 			r.clients[s.name] = append(r.clients[s.name], openClient(r.t, s.url()))
 		}
 		for _, c := range r.clients[s.name] {
-			c.awaitOpen(r.t)
+			c.AwaitOpened()
 		}
 	}
 	r.redis.WaitNumSub(channel, 1+clients)
@@ -71,7 +72,7 @@ func (r *rig) run(perSecond int, fault func(*rig)) Result {
 	r.open()
 	stop := r.traffic.start(r.t, perSecond)
 	proctest.Poll(r.t, "traffic at all clients", func() bool {
-		return r.all(func(_ string, c *client) bool { return len(c.view().log) >= perSecond })
+		return r.all(func(_ string, c *client) bool { return len(c.look().log) >= perSecond })
 	})
 	fault(r)
 	over := time.Now()
@@ -79,7 +80,7 @@ func (r *rig) run(perSecond int, fault func(*rig)) Result {
 		r.since = func(string, *client) time.Time { return over }
 	}
 	proctest.Within(patience, func() bool {
-		return r.all(func(name string, c *client) bool { return c.hasStopped() || r.back(name, c) > 0 })
+		return r.all(func(name string, c *client) bool { return c.look().stopped || r.back(name, c) > 0 })
 	})
 	time.Sleep(after)
 	stop()
@@ -90,7 +91,7 @@ func (r *rig) run(perSecond int, fault func(*rig)) Result {
 // back is how long it took until a client got a message that was published after the fault, 0 if it has not.
 func (r *rig) back(name string, c *client) time.Duration {
 	over, sent := r.since(name, c), r.traffic.sent()
-	for _, a := range c.view().log {
+	for _, a := range c.look().log {
 		if a.n >= 0 && a.n < len(sent) && sent[a.n].at.After(over) && a.at.After(over) {
 			return a.at.Sub(over)
 		}
@@ -112,7 +113,7 @@ func (r *rig) awaitRest() {
 		complete := true
 		for _, all := range r.clients {
 			for _, c := range all {
-				log := c.view().log
+				log := c.look().log
 				now += len(log)
 				complete = complete && slices.ContainsFunc(log, func(a arrival) bool { return a.n == last })
 			}
@@ -132,8 +133,8 @@ func (r *rig) judge() Result {
 		var sum Figures
 		longest := time.Duration(0)
 		for _, c := range all {
-			v := c.view()
-			o := Count(taken, v.numbers())
+			v := c.look()
+			o := faults.Count(taken, v.numbers())
 			back := r.back(name, c)
 			longest = max(longest, back)
 			if back == 0 {
@@ -142,7 +143,7 @@ func (r *rig) judge() Result {
 			if v.stopped {
 				o.Stopped = 1
 			}
-			sum.Outcome.Add(o)
+			sum.Tally.Add(o)
 		}
 		if longest > 0 {
 			sum.Back = []float64{longest.Seconds()}
@@ -155,7 +156,7 @@ func (r *rig) judge() Result {
 // late is the longest time from a PUBLISH to its arrival at a client.
 func (r *rig) late(c *client) (worst time.Duration) {
 	sent := r.traffic.sent()
-	for _, a := range c.view().log {
+	for _, a := range c.look().log {
 		if a.n >= 0 && a.n < len(sent) {
 			worst = max(worst, a.at.Sub(sent[a.n].at))
 		}

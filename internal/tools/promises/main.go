@@ -12,11 +12,14 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/faults"
 	"github.com/redis-sse/caddy-redis-sse/internal/promises"
 )
 
@@ -36,27 +39,39 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	faults, tests := promises.Faults, allTests()
+	compared, listed, tests := promises.Faults, faults.List, allTests()
 	if *quick {
-		faults, tests = promises.QuickFaults(), quickTests
+		compared, listed, tests = promises.QuickFaults(), quickMatrix(), quickTests
 	}
 	runs, err := runTests(ctx, tests)
 	if err != nil {
 		return err
 	}
-	results, err := measure(ctx, *quick)
-	if err != nil {
+	results := new(promises.Results)
+	if err := measure(ctx, results, comparison(*quick)...); err != nil {
 		return err
 	}
-	if err := results.Check(promises.Keys(faults)); err != nil {
+	if err := results.Check(promises.Keys(compared)); err != nil {
 		return err
 	}
-	report := promises.Report{Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Runs: runs, Results: *results}
+	matrix, times := map[string]faults.Row{}, matrixRuns
 	if *quick {
-		_, err = os.Stdout.WriteString("(A quick run: most tests have not run, and the figures mean little.)\n\n" + report.Markdown(faults))
+		times = 1
+	}
+	if err := measure(ctx, &matrix, matrixOf(listed, times)...); err != nil {
 		return err
 	}
-	return os.WriteFile(*doc, []byte(report.Markdown(faults)), 0o644)
+	if err := promises.CheckMatrix(matrix, listed, times); err != nil {
+		return err
+	}
+	report := promises.Report{
+		Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Runs: runs, Results: *results, Matrix: matrix,
+	}
+	if *quick {
+		_, err = os.Stdout.WriteString("(A quick run: most tests have not run, and the figures mean little.)\n\n" + report.Markdown(compared, listed))
+		return err
+	}
+	return os.WriteFile(*doc, []byte(report.Markdown(compared, listed)), 0o644)
 }
 
 // allTests are the tests of all promises. One may hold several.
@@ -70,32 +85,59 @@ func allTests() (tests []string) {
 // quickTests are some that take no time.
 var quickTests = []string{"TestCursorRoundTrip", "TestParseCursorIsStrict", "TestGlob"}
 
-// measure runs the test that is the measurement.
-func measure(ctx context.Context, quick bool) (*promises.Results, error) {
-	dir, err := os.MkdirTemp("", "promises-")
-	if err != nil {
-		return nil, err
+// matrixRuns is how often each fault of the matrix is tried. Most happen several times in each run.
+const matrixRuns = 5
+
+// quickMatrix are faults that take little time: one that breaks the connection, and one that does not.
+func quickMatrix() (few []faults.Named) {
+	for _, f := range faults.List {
+		if f.Key == "client kill" || f.Key == "frozen 1.5 s" {
+			few = append(few, f)
+		}
 	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "figures.json")
-	args := []string{
-		"test", "-tags", "faults", "-count", "1", "-parallel", "4", "-timeout", "10m", "-v", "-run", "^TestFaults$",
-		"./internal/promises", "-args", "-figures", file,
-	}
+	return few
+}
+
+// comparison is what to tell go test for the comparison with a plain endpoint.
+func comparison(quick bool) []string {
+	args := []string{"-tags", "promises", "-count", "1", "-parallel", "4", "-timeout", "10m", "-run", "^TestFaults$", "./internal/promises", "-args"}
 	if quick {
 		args = append(args, "-quick")
 	}
+	return args
+}
+
+// matrixOf is what to tell go test for so many runs of faults of the matrix.
+func matrixOf(list []faults.Named, times int) []string {
+	var names []string
+	for _, f := range list {
+		names = append(names, regexp.QuoteMeta(strings.ReplaceAll(f.Key, " ", "_")))
+	}
+	return []string{
+		"-race", "-count", strconv.Itoa(times), "-timeout", "90m", "-run", "^TestFaults$/^(" + strings.Join(names, "|") + "),_steady$",
+		"./internal/faults", "-args",
+	}
+}
+
+// measure runs a test that is a measurement, and reads the figures that it writes. The last of args are for the test itself.
+func measure(ctx context.Context, figures any, args ...string) error {
+	dir, err := os.MkdirTemp("", "promises-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "figures.json")
+	args = append(append([]string{"test", "-v"}, args...), "-figures", file)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("measuring: %w", err)
+		return fmt.Errorf("measuring: %w", err)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("measuring: it found nothing: %w", err)
+		return fmt.Errorf("measuring: it found nothing: %w", err)
 	}
-	results := new(promises.Results)
-	return results, json.Unmarshal(text, results)
+	return json.Unmarshal(text, figures)
 }
 
 // machine says where the figures are from.
