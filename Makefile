@@ -51,7 +51,7 @@ fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 20s)
 	@scripts/install-test-tools.sh
 	@scripts/fuzz.sh $(HISTORIES) $(FUZZTIME) $(TESTFLAGS)
 
-faults: ## Break Redis and the network to it in every way and phase (20 minutes on two cores); "test" has the short form
+faults: ## Break Redis and the network to it in 37 ways and eight phases (20 minutes on two cores); "test" has the short form
 	@scripts/install-test-tools.sh
 	go test -race -count 1 -timeout 3h $(TESTFLAGS) ./internal/faults -args -long
 

@@ -66,12 +66,6 @@ func newGeneration(parent context.Context, h *hub) (*generation, context.Context
 	return &generation{hub: h, born: h.clock.monotonic(), fail: fail, probing: probing{loyal: m, heard: m}}, ctx
 }
 
-// completeBefore returns up to where all is complete once the generation has
-// ended with err.
-func (g *generation) completeBefore(err error) mark {
-	return g.probing.completeBefore(err, g.hub.complete())
-}
-
 // lived returns how long the generation has been live.
 func (g *generation) lived() time.Duration {
 	if !g.live {

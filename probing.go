@@ -125,11 +125,11 @@ func (p *probing) become(now role, m mark) error {
 	return nil
 }
 
-// completeBefore returns up to where all is complete once the generation has
-// ended with err: m, but for a server that had ceased to be the publishers'. It
+// sound returns up to where all is complete once the generation has ended
+// with err: m, but for a server that had ceased to be the publishers'. It
 // went on answering, and delivering, until that was noticed, and what it
 // answered since it was last known to be well proves nothing.
-func (p *probing) completeBefore(err error, m mark) mark {
+func (p *probing) sound(err error, m mark) mark {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch lossReasonOf(err) {

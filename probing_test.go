@@ -226,7 +226,7 @@ func TestWhereAllIsCompleteWhenAGenerationEnds(t *testing.T) {
 	want := func(when string, role, deaf mark) {
 		t.Helper()
 		for err, want := range map[error]mark{errCutOff: role, errDemoted: role, errDeaf: deaf, errSilent: now, errUnheard: now, io.EOF: now} {
-			if got := p.completeBefore(fmt.Errorf("ending: %w", err), now); got != want {
+			if got := p.sound(fmt.Errorf("ending: %w", err), now); got != want {
 				t.Errorf("%s, %q: complete before %v, want %v", when, err, got, want)
 			}
 		}

@@ -28,7 +28,7 @@ func (h *hub) subscribe(ctx context.Context) {
 		h.generation.Store(g)
 		err := g.run(life, &down)
 		h.generation.Store(nil)
-		h.lost(g.completeBefore(err))
+		h.lost(g.probing.sound(err, h.complete()))
 		if ctx.Err() != nil {
 			return
 		}

@@ -48,12 +48,8 @@ type gateway struct {
 
 func newGateway(t *testing.T, redisURL, options, streams string) *gateway {
 	t.Helper()
-	bin, err := buildRacing()
-	if err != nil {
-		t.Fatal(err)
-	}
 	g := &gateway{
-		t: t, bin: bin, dir: t.TempDir(), addr: proctest.FreeAddr(t), admin: proctest.FreeAddr(t), redis: redisURL, options: options, streams: streams,
+		t: t, bin: proctest.RacingCaddy(t), dir: t.TempDir(), addr: proctest.FreeAddr(t), admin: proctest.FreeAddr(t), redis: redisURL, options: options, streams: streams,
 		past: map[string]float64{},
 		http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: proctest.Patience},
 	}

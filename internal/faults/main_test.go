@@ -4,9 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
@@ -27,13 +24,3 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(proctest.Run(m))
 }
-
-// buildRacing builds the gateway with the race detector: what a fault does to its locks counts, too.
-var buildRacing = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(proctest.Dir(), "caddy")
-	out, err := exec.Command("go", "build", "-race", "-o", path, "github.com/redis-sse/caddy-redis-sse/cmd/caddy").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building cmd/caddy: %w\n%s", err, out)
-	}
-	return path, nil
-})

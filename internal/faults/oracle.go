@@ -177,7 +177,7 @@ func (v *Verdict) judgeRecoveries(c *Client, items []item, channel string, log [
 // recovery is how long after a fault the first message came that was published after it.
 func recovery(items []item, channel string, log []Message, over time.Time) (back time.Duration, ok bool) {
 	for _, i := range items {
-		if p := i.payload; p.C == channel && i.at.After(over) && p.N < len(log) && log[p.N].Sent.After(over) {
+		if p := i.payload; p.C == channel && i.at.After(over) && p.N >= 0 && p.N < len(log) && log[p.N].Sent.After(over) {
 			return i.at.Sub(over), true
 		}
 	}

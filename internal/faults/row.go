@@ -5,7 +5,6 @@ type Row struct {
 	Key  string
 	Runs int
 	Tally
-	Broken   int // times that the connection to Redis was lost or given up
 	Controls int // lies that the oracle was told, all of which it saw
 	// Back has for each time that the fault was over the seconds until the slowest client that stayed had a message again, of each
 	// of its channels.
@@ -17,7 +16,6 @@ func (r *Row) Add(other Row) {
 	r.Key = other.Key
 	r.Runs += other.Runs
 	r.Tally.Add(other.Tally)
-	r.Broken += other.Broken
 	r.Controls += other.Controls
 	r.Back = append(r.Back, other.Back...)
 }
