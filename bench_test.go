@@ -27,7 +27,7 @@ func benchHub(b *testing.B, streams int) (*hub, []*delivery, []*waiter) {
 			b.Fatal(err)
 		}
 		if len(deliveries) == 0 {
-			h.confirmed(h.buffers["a"].sub)
+			h.confirmed(h.buffers.get("a").sub)
 		}
 		s.begin(start{}, 0)
 		out := &sink{w: discard{}, control: http.NewResponseController(discard{}), watched: true, begun: true}

@@ -60,7 +60,7 @@ func (o *opened) add(channel string, n int) {
 func (h *hub) fitLocked(channels []string) bool {
 	all, more := h.opened, false
 	for _, channel := range channels {
-		b := h.buffers[channel]
+		b := h.buffers.get(channel)
 		more = more || b == nil
 		if b == nil || b.sub == nil || b.sub.streams == 0 {
 			all.add(channel, 1)
@@ -78,7 +78,7 @@ func (h *hub) makeRoomLocked(channel string) bool {
 	if cost > most.bytes/2 {
 		return false
 	}
-	for len(h.buffers) >= most.channels || h.channelBytes+cost > most.bytes/2 {
+	for h.buffers.len() >= most.channels || h.channelBytes+cost > most.bytes/2 {
 		if !h.dropLingeringLocked() && !h.dropQuietestLocked() {
 			return false
 		}

@@ -131,7 +131,7 @@ func (s *heapShape) fill(t *testing.T, h *hub, size int) {
 	if s.format == nil {
 		return
 	}
-	for _, b := range h.buffers {
+	for b := range h.buffers.each() {
 		for i := range b.entries.len() {
 			b.body(b.entries.at(i), s.format, h.settings.Load().limits)
 		}
@@ -159,7 +159,7 @@ func judgeHeap(t *testing.T, h *hub, before int64) {
 	t.Helper()
 	real, counted := heapHeld()-before, h.usage.bytes.Load()
 	h.mu.Lock()
-	channels, messages := len(h.buffers), h.usage.messages.Load()
+	channels, messages := h.buffers.len(), h.usage.messages.Load()
 	h.mu.Unlock()
 	ratio := float64(real) / float64(counted)
 	t.Logf("%d channels, %d messages: %.0f bytes of heap a channel, ratio %.2f", channels, messages, float64(real)/float64(channels), ratio)

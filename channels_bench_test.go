@@ -181,7 +181,7 @@ func BenchmarkLook(b *testing.B) {
 
 func benchConfirm(h *hub) {
 	h.next++
-	h.confirmedNow(h.patterns["job:*"].sub, h.next, h.receipt())
+	h.confirmedNow(h.patterns.get("job:*").sub, h.next, h.receipt())
 }
 
 func benchJoin(h *hub) {
@@ -193,14 +193,14 @@ func benchJoin(h *hub) {
 func benchLeave(h *hub) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p := h.patterns["job:*"]; p != nil {
+	if p := h.patterns.get("job:*"); p != nil {
 		h.forgetLocked(p.sub, gapNotBuffered)
 	}
 }
 
 func benchKeep(h *hub) {
 	h.mu.Lock()
-	h.keepLocked(map[string]bool{"job:*": true})
+	h.keepLocked([]string{"job:*"})
 	h.mu.Unlock()
 	h.lost(h.complete()) // from here on the pattern serves all channels
 	budgetSettle(h)
@@ -209,5 +209,5 @@ func benchKeep(h *hub) {
 func benchUnkeep(h *hub) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.keepLocked(map[string]bool{})
+	h.keepLocked(nil)
 }

@@ -237,8 +237,8 @@ func TestAChannelTakesUpThePatternThatDeliversForIt(t *testing.T) {
 		a.cut()
 		w.hub.dropIdle(0)
 		w.settle()
-		if len(w.hub.patterns)+len(w.hub.buffers)+w.hub.lingering.Len() > 0 {
-			t.Errorf("left over: %v, %v", w.hub.patterns, w.hub.buffers)
+		if w.hub.patterns.len()+w.hub.buffers.len()+w.hub.lingering.Len() > 0 {
+			t.Errorf("left over: %v, %v", w.hub.patterns.all, w.hub.buffers.all)
 		}
 	})
 }

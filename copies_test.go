@@ -81,8 +81,8 @@ func TestReservedChannelsAreNotDelivered(t *testing.T) {
 	w.hub.receive("*", reservedPrefix+"probe:1", "x")
 	w.hub.receive("*", "a", "1")
 	expect(t, s, "1")
-	if len(w.hub.buffers) != 1 {
-		t.Errorf("there are %d buffers, want 1", len(w.hub.buffers))
+	if w.hub.buffers.len() != 1 {
+		t.Errorf("there are %d buffers, want 1", w.hub.buffers.len())
 	}
 }
 

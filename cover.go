@@ -1,5 +1,7 @@
 package redissse
 
+import "slices"
+
 // What the hub knows of which pattern covers which channel. What looks at all
 // channels here does so when a pattern comes or goes: patterns come from the
 // configuration, so there are few of them, and they come seldom.
@@ -21,13 +23,13 @@ func coverOf(b *buffer) (best *pattern) {
 
 // patternLocked returns the pattern of that name, a new one if there is none.
 func (h *hub) patternLocked(name string) *pattern {
-	if p := h.patterns[name]; p != nil {
+	if p := h.patterns.get(name); p != nil {
 		return p
 	}
 	p := &pattern{timeline: timeline{name: name, pattern: true, usage: &h.usage}}
 	p.sub = &subscription{pat: p, line: &p.timeline}
-	h.patterns[name] = p
-	for _, b := range h.buffers {
+	h.patterns.put(p)
+	for b := range h.buffers.each() {
 		if globMatch(name, b.name) {
 			b.attach(p)
 		}
@@ -39,28 +41,28 @@ func (h *hub) patternLocked(name string) *pattern {
 // that cover it vouch.
 func (h *hub) addBufferLocked(channel string) *buffer {
 	b := &buffer{timeline: timeline{name: channel, usage: &h.usage}}
-	for _, p := range h.patterns {
+	for p := range h.patterns.each() {
 		if globMatch(p.name, channel) {
 			b.patterns = append(b.patterns, p)
 		}
 	}
 	b.inherit()
-	h.buffers[channel] = b
+	h.buffers.put(b)
 	h.countChannelLocked(b, 1)
 	return b
 }
 
 // keepLocked makes these the kept patterns. A channel that only a pattern
 // served which is kept no longer is subscribed before that pattern is given up.
-func (h *hub) keepLocked(kept map[string]bool) {
-	for name := range kept {
+func (h *hub) keepLocked(kept []string) {
+	for _, name := range kept {
 		sub := h.patternLocked(name).sub
 		sub.kept, sub.wanted = true, true
 		h.unlingerLocked(sub)
 		h.changedLocked(sub)
 	}
-	for name, p := range h.patterns {
-		if p.sub.kept && !kept[name] {
+	for p := range h.patterns.each() {
+		if p.sub.kept && !slices.Contains(kept, p.name) {
 			p.sub.kept = false
 			h.idleLocked(p.sub)
 			h.releaseLocked(p)
@@ -72,7 +74,7 @@ func (h *hub) keepLocked(kept map[string]bool) {
 // refused, go over to another kept pattern that delivers already, or be
 // subscribed themselves.
 func (h *hub) releaseLocked(p *pattern) {
-	for _, b := range h.buffers {
+	for b := range h.buffers.each() {
 		if b.sub == nil || b.sub.under != p {
 			continue
 		}
@@ -85,8 +87,8 @@ func (h *hub) releaseLocked(p *pattern) {
 
 // forgetPatternLocked takes a pattern out of the hub, and what only it held.
 func (h *hub) forgetPatternLocked(p *pattern, reason gapReason) {
-	delete(h.patterns, p.name)
-	for _, b := range h.buffers {
+	h.patterns.remove(p)
+	for b := range h.buffers.each() {
 		if !b.covers(p) {
 			continue
 		}

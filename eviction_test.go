@@ -56,12 +56,12 @@ func (e *evicting) setTotal(bytes int64) {
 func (e *evicting) squeeze(n int) (gone []string) {
 	for range n {
 		before := map[string]int{}
-		for name, b := range e.buffers {
-			before[name] = b.entries.len()
+		for b := range e.buffers.each() {
+			before[b.name] = b.entries.len()
 		}
 		e.setTotal(e.usage.bytes.Load() - 1)
 		for _, name := range slices.Sorted(maps.Keys(before)) {
-			switch b := e.buffers[name]; {
+			switch b := e.buffers.get(name); {
 			case b == nil:
 				gone = append(gone, name+" whole")
 			case b.entries.len() < before[name]:
@@ -154,8 +154,8 @@ func TestTotalSizeInWhichNoMessageFits(t *testing.T) {
 			e.say("", "a")
 			e.say("kept:*", "kept:1")
 		}
-		if held := e.usage.bytes.Load(); held != channelCost("a")+pattern || len(e.buffers) != 1 {
-			t.Errorf("%d channels hold %d bytes", len(e.buffers), held)
+		if held := e.usage.bytes.Load(); held != channelCost("a")+pattern || e.buffers.len() != 1 {
+			t.Errorf("%d channels hold %d bytes", e.buffers.len(), held)
 		}
 		expect(t, s, "gap:a:slow_client")
 	})
@@ -168,8 +168,8 @@ func TestTotalSizeInWhichTheOpenChannelsDoNotFit(t *testing.T) {
 		s := e.open([]string{"a", "b"}, nil)
 		e.say("", "a")
 		e.setTotal(channelCost("a"))
-		if held := e.usage.bytes.Load(); held != 2*channelCost("a") || len(e.buffers) != 2 {
-			t.Errorf("%d channels hold %d bytes", len(e.buffers), held)
+		if held := e.usage.bytes.Load(); held != 2*channelCost("a") || e.buffers.len() != 2 {
+			t.Errorf("%d channels hold %d bytes", e.buffers.len(), held)
 		}
 		e.say("", "b")
 		s.wrote(expect(t, s, "gap:a:slow_client", "gap:b:slow_client"))
@@ -271,12 +271,12 @@ func TestLongNamesOfKeptChannelsCountInTotalSize(t *testing.T) {
 	for i := range 100 {
 		e.receive("kept:*", fmt.Sprintf("kept:%d:%s", i, strings.Repeat("x", 64<<10)), "")
 	}
-	if n := len(e.buffers); n != 7 { // half of total_size
+	if n := e.buffers.len(); n != 7 { // half of total_size
 		t.Errorf("%d channels with names of 64 KiB in 1 MiB", n)
 	}
-	quiet := len(e.buffers)
+	quiet := e.buffers.len()
 	e.receive("kept:*", "kept:"+strings.Repeat("x", 1<<20), "")
-	if len(e.buffers) != quiet {
-		t.Errorf("a name that there is no room for leaves %d of %d channels", len(e.buffers), quiet)
+	if e.buffers.len() != quiet {
+		t.Errorf("a name that there is no room for leaves %d of %d channels", e.buffers.len(), quiet)
 	}
 }

@@ -85,7 +85,7 @@ func (g *gateway) awaitReferences(h *hub, key hubKey, references, streams int) {
 func openStreams(h *hub) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if b := h.buffers["jobs"]; b != nil && b.sub != nil {
+	if b := h.buffers.get("jobs"); b != nil && b.sub != nil {
 		return b.sub.streams
 	}
 	return 0

@@ -3,6 +3,7 @@ package redissse
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"math/rand"
 	"os"
 	"slices"
@@ -222,24 +223,36 @@ func (w *world) compare(v *viewer, b *batch) {
 // patterns with commands in flight, kept patterns that come and go, refusals,
 // evictions by every limit and expiry, with clients cut after any event, and
 // compares what they were sent with what was published: delivered once and in
-// order, or inside a gap; no gap without a cause. REDIS_SSE_HISTORIES sets how
-// many.
+// order, or inside a gap; no gap without a cause.
 func TestRandomHistories(t *testing.T) {
 	for seed := range histories(t, 3000) {
-		synctest.Test(t, func(t *testing.T) { newChronicle(t, int64(seed)).play() })
+		synctest.Test(t, func(t *testing.T) { newChronicle(t, seed).play() })
 	}
 }
 
-func histories(t *testing.T, standard int) int {
-	s := os.Getenv("REDIS_SSE_HISTORIES")
-	if s == "" {
-		return standard
+// histories are the seeds to play: REDIS_SSE_SEED alone if that is set, else
+// as many as REDIS_SSE_HISTORIES says.
+func histories(t *testing.T, standard int64) iter.Seq[int64] {
+	t.Helper()
+	number := func(key string, standard int64) int64 {
+		if os.Getenv(key) == "" {
+			return standard
+		}
+		n, err := strconv.ParseInt(os.Getenv(key), 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", key, err)
+		}
+		return n
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatal(err)
+	only := number("REDIS_SSE_SEED", -1)
+	first, end := max(0, only), only+1
+	if only < 0 {
+		end = number("REDIS_SSE_HISTORIES", standard)
 	}
-	return n
+	return func(yield func(int64) bool) {
+		for seed := first; seed < end && yield(seed); seed++ {
+		}
+	}
 }
 
 // chronicle is one random history.

@@ -63,8 +63,8 @@ type hub struct {
 	refusalAt int64 // when a refusal was logged last, monotonic milliseconds; 0: never
 
 	mu         sync.Mutex
-	buffers    map[string]*buffer
-	patterns   map[string]*pattern
+	buffers    roster[*buffer]
+	patterns   roster[*pattern]
 	changed    ring[*subscription] // some may have to be written
 	lingering  list.List           // of *subscription that nothing needs, longest first
 	warm       list.List           // of *buffer without a subscription of its own, quietest first
@@ -79,8 +79,8 @@ type hub struct {
 func newHub(name string, s *settings, log *zap.Logger) *hub {
 	h := &hub{
 		name: name, clock: newClock(), kick: make(chan struct{}, 1), exiting: announcement{signal: signalExit},
-		buffers: map[string]*buffer{}, patterns: map[string]*pattern{}, metrics: newHubMetrics(name),
-		prober: newProber(),
+		metrics: newHubMetrics(name),
+		prober:  newProber(),
 	}
 	h.publisher.settings = &h.settings
 	// Seqs start at random so that an id says nothing about how long the hub
@@ -136,7 +136,7 @@ func (h *hub) open(channels, patterns []string, w *waiter) (*stream, error) {
 	}
 	var fresh []string
 	for _, channel := range channels {
-		if h.buffers[channel] == nil {
+		if h.buffers.get(channel) == nil {
 			fresh = append(fresh, channel)
 			continue
 		}
@@ -221,7 +221,7 @@ func (h *hub) confirmedNow(sub *subscription, seq uint64, at int64) (wake []*tim
 		sub.buf.confirm(seq, at)
 		return []*timeline{sub.line}
 	}
-	for _, b := range h.buffers {
+	for b := range h.buffers.each() {
 		if b.covers(sub.pat) && b.confirm(seq, at) {
 			wake = append(wake, &b.timeline)
 		}
@@ -241,11 +241,11 @@ func (h *hub) lost(sound mark) {
 		h.changed.pop().queued = false
 	}
 	head := h.complete().seq
-	for _, p := range h.patterns {
+	for p := range h.patterns.each() {
 		p.goDown(head, sound)
 		h.lostLocked(p.sub)
 	}
-	for _, b := range h.buffers {
+	for b := range h.buffers.each() {
 		b.goDown(head, sound)
 		if b.sub != nil {
 			b.sub.lean(coverOf(b))

@@ -55,7 +55,7 @@ func (k *keeping) keep(linger string, patterns ...string) {
 		h := k.hub()
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return !slices.ContainsFunc(patterns, func(name string) bool { return h.patterns[name] == nil || !h.patterns[name].sub.live })
+		return !slices.ContainsFunc(patterns, func(name string) bool { return h.patterns.get(name) == nil || !h.patterns.get(name).sub.live })
 	})
 }
 
@@ -241,7 +241,7 @@ func TestEachConfigurationKeepsItsOwnPatterns(t *testing.T) {
 		h := k.hub()
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return h.patterns["job:*"] == nil
+		return h.patterns.get("job:*") == nil
 	})
 	k.server.Publish("job:1", "still kept")
 	resumeMessages(t, job, "still kept")

@@ -35,7 +35,7 @@ func loadConnections(server *redistest.Server) int {
 func loadWaiters(h *hub, channel string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b := h.buffers[channel]
+	b := h.buffers.get(channel)
 	if b == nil {
 		return 0
 	}
@@ -79,7 +79,7 @@ func TestAStormOfStreamsLeavesNothingBehind(t *testing.T) {
 	g.wait("the subscriptions to be given up", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return len(h.buffers) == 0 && h.lingering.Len() == 0
+		return h.buffers.len() == 0 && h.lingering.Len() == 0
 	})
 	g.wait("Redis to know", func() bool { return len(subscribedChannels(server)) == 0 })
 	g.wait("the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })

@@ -24,15 +24,15 @@ import (
 func (w *world) weigh() {
 	w.t.Helper()
 	var messages, bytes int64
-	for _, p := range w.hub.patterns {
+	for p := range w.hub.patterns.each() {
 		bytes += indexCost*int64(p.entries.len()) + gapCost*int64(p.breaks.len())
 		for i := range p.entries.len() {
-			if m := p.entries.at(i); w.hub.buffers[m.home.name] != m.home && m.home.usage == &w.hub.usage {
+			if m := p.entries.at(i); w.hub.buffers.get(m.home.name) != m.home && m.home.usage == &w.hub.usage {
 				w.fail("the index of %s holds a message of %s that no buffer holds", p.name, m.home.name)
 			}
 		}
 	}
-	for _, b := range w.hub.buffers {
+	for b := range w.hub.buffers.each() {
 		messages += int64(b.entries.len())
 		bytes += channelCost(b.name) + gapCost*int64(b.breaks.len())
 		for i := range b.entries.len() {

@@ -128,7 +128,7 @@ func TestMovingBetweenNodesLosesNothingSilently(t *testing.T) {
 	exact, moves := 0, 0
 	for seed := range histories(t, 3000) {
 		synctest.Test(t, func(t *testing.T) {
-			e, n := nodesHistory(t, int64(seed))
+			e, n := nodesHistory(t, seed)
 			exact, moves = exact+e, moves+n
 		})
 	}

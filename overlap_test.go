@@ -177,7 +177,7 @@ func TestATimeIsGoodOnWhileRedisHasAnsweredNoPing(t *testing.T) {
 		w.publish("a", 0)
 		w.settle()
 		w.hub.lowWater.Store(0)
-		w.hub.buffers["a"].entries.at(0).ms = 0
+		w.hub.buffers.get("a").entries.at(0).ms = 0
 		elsewhere := cursor{ms: w.hub.clock.now(), seq: 1, epoch: w.hub.epoch + 1}
 		s := w.resumed(elsewhere, []string{"a"}, nil)
 		w.publish("a", 0)
@@ -238,7 +238,7 @@ func TestPatternAfterAnOutageFindsNoAnchor(t *testing.T) {
 		c := read(s).end // behind the newest one that the pattern lacks on b
 		clear(b.acl)
 		b.hub.mu.Lock()
-		p := b.hub.patterns["*"].sub
+		p := b.hub.patterns.get("*").sub
 		p.refused = false
 		b.hub.changedLocked(p)
 		b.hub.mu.Unlock()
@@ -263,8 +263,8 @@ func TestPatternThatGoesToMakeRoomForItsMessage(t *testing.T) {
 	w.publish("a", 0)
 	w.settle()
 	expect(t, all, "1")
-	if b := w.hub.buffers["a"]; len(w.hub.buffers) != 1 || w.hub.patterns["[ab]"] != nil || len(b.patterns) != 1 {
-		t.Errorf("%d channels, want 1, and no pattern [ab]", len(w.hub.buffers))
+	if b := w.hub.buffers.get("a"); w.hub.buffers.len() != 1 || w.hub.patterns.get("[ab]") != nil || len(b.patterns) != 1 {
+		t.Errorf("%d channels, want 1, and no pattern [ab]", w.hub.buffers.len())
 	}
 	w.weigh()
 }

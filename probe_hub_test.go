@@ -74,7 +74,7 @@ func startProbed(t *testing.T, url string, every time.Duration, channels ...stri
 // buffered looks at a channel's buffer under its lock.
 func (h *probed) buffered(channel string, look func(*buffer)) {
 	h.mu.Lock()
-	b := h.buffers[channel]
+	b := h.buffers.get(channel)
 	h.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -59,7 +59,7 @@ func (h *hub) receive(pattern, channel, payload string) {
 func (h *hub) store(pattern, channel, payload string) (*buffer, []*pattern) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b := h.buffers[channel]
+	b := h.buffers.get(channel)
 	src := h.sourceLocked(b, pattern)
 	if src == nil || !src.live {
 		return nil, nil
@@ -87,7 +87,7 @@ func (h *hub) store(pattern, channel, payload string) (*buffer, []*pattern) {
 // sourceLocked returns the subscription that brings messages of b, which may
 // be nil, because of a pattern, or of the channel if pattern is empty.
 func (h *hub) sourceLocked(b *buffer, pattern string) *subscription {
-	if p := h.patterns[pattern]; pattern != "" && p != nil {
+	if p := h.patterns.get(pattern); pattern != "" && p != nil {
 		return p.sub
 	}
 	if pattern == "" && b != nil {
@@ -158,8 +158,8 @@ func unowned(channel string) *buffer {
 func (h *hub) leaveOutLocked(p *pattern, channel string) (told []*pattern) {
 	h.next++
 	g := gapEntry{seq: h.next, at: h.receipt(), reason: gapEvicted, after: mark{h.lowWater.Load(), h.next - 1}}
-	for name, q := range h.patterns {
-		if q == p || globMatch(name, channel) {
+	for q := range h.patterns.each() {
+		if q == p || globMatch(q.name, channel) {
 			q.leaveOut(g)
 			q.forget(floor{g.seq, g.reason, g.at}, false)
 			told = append(told, q)

@@ -120,8 +120,8 @@ func TestARefusedRequestHoldsNothing(t *testing.T) {
 		t.Fatalf("got %v, want a 503", err)
 	}
 	hub := h.tenancy.lease.hub
-	if sub := hub.buffers["held"].sub; sub.streams != 1 || len(hub.buffers) != 1 {
-		t.Errorf("%d streams hold the channel, of %d channels; want the one that was there", sub.streams, len(hub.buffers))
+	if sub := hub.buffers.get("held").sub; sub.streams != 1 || hub.buffers.len() != 1 {
+		t.Errorf("%d streams hold the channel, of %d channels; want the one that was there", sub.streams, hub.buffers.len())
 	}
 	if n := metricValue(t, refused) - before; n != 1 {
 		t.Errorf("streams_total counts %v refused, want 1", n)
@@ -147,7 +147,7 @@ func TestAPatternNeedsNoChannelAndNoRoom(t *testing.T) {
 	hub := h.tenancy.lease.hub
 	hub.mu.Lock()
 	defer hub.mu.Unlock()
-	if len(hub.patterns) != 2 || hub.patterns["job:*"] == nil || hub.patterns["a*"] == nil {
+	if hub.patterns.len() != 2 || hub.patterns.get("job:*") == nil || hub.patterns.get("a*") == nil {
 		t.Errorf("the hub has the patterns %v, want each once", hub.patterns)
 	}
 }

@@ -2,7 +2,6 @@ package redissse
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -165,7 +164,7 @@ func (h *hub) reconfigured(change func([]registration) []registration) []*buffer
 	if after.messages >= before.messages && after.bytes >= before.bytes {
 		return nil // ages and lingering are looked at anyway, every tick
 	}
-	return slices.Collect(maps.Values(h.buffers))
+	return slices.Collect(h.buffers.each())
 }
 
 func (h *hub) inForceLocked() {
@@ -182,11 +181,10 @@ func (h *hub) inForceLocked() {
 	}
 	h.settings.Store(&s)
 	h.logger.Store(newest.log)
-	keep := map[string]bool{}
+	var keep []string
 	for _, r := range h.registered {
-		for _, name := range r.settings.keep {
-			keep[name] = true
-		}
+		keep = append(keep, r.settings.keep...)
 	}
-	h.keepLocked(keep)
+	slices.Sort(keep)
+	h.keepLocked(slices.Compact(keep))
 }

@@ -100,7 +100,7 @@ func resubscribed(b *testing.B, h *hub, server *redistest.Server, last *generati
 func liveChannels(h *hub) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, buf := range h.buffers {
+	for buf := range h.buffers.each() {
 		if buf.sub.live {
 			n++
 		}

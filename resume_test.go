@@ -382,7 +382,7 @@ func TestResumeBehindTheAgeLimitIsAGap(t *testing.T) {
 	h := g.hub()
 	g.wait("the messages to expire", func() bool {
 		h.mu.Lock()
-		buf := h.buffers["jobs"]
+		buf := h.buffers.get("jobs")
 		h.mu.Unlock()
 		buf.mu.Lock()
 		defer buf.mu.Unlock()

@@ -24,8 +24,8 @@ func (g *gateway) room() (r room) {
 	h := g.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for name, b := range h.buffers {
-		r.channels = append(r.channels, name)
+	for b := range h.buffers.each() {
+		r.channels = append(r.channels, b.name)
 		if b.sub != nil {
 			r.streams += b.sub.streams
 		}

@@ -123,7 +123,7 @@ func judgeRotatedPassword(t *testing.T, proto string) {
 // buffered is how many messages of the channel the hub holds, and their counted bytes.
 func buffered(h *hub, channel string) (messages int, bytes int64) {
 	h.mu.Lock()
-	b := h.buffers[channel]
+	b := h.buffers.get(channel)
 	h.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -71,7 +71,7 @@ func (s *subscription) lean(p *pattern) {
 // that is written the subscription is not in the hub any more, and the new one
 // waits for a confirmation of its own. There must be room, see fitLocked.
 func (h *hub) joinChannelLocked(channel string) *subscription {
-	b := h.buffers[channel]
+	b := h.buffers.get(channel)
 	if b == nil {
 		h.makeRoomLocked(channel)
 		b = h.addBufferLocked(channel)
@@ -135,7 +135,7 @@ func (h *hub) idleLocked(sub *subscription) {
 // countSubscriptionsLocked includes channels that a kept pattern serves, but
 // none that nobody has asked for.
 func (h *hub) countSubscriptionsLocked() int {
-	return len(h.patterns) + len(h.buffers) - h.warm.Len()
+	return h.patterns.len() + h.buffers.len() - h.warm.Len()
 }
 
 // changedLocked has the writer look at sub if there is something to write.
@@ -222,7 +222,7 @@ func (h *hub) discardLocked(b *buffer, reason gapReason) {
 		h.warm.Remove(b.warm)
 		b.warm = nil
 	}
-	delete(h.buffers, b.name)
+	h.buffers.remove(b)
 	h.countChannelLocked(b, -1)
 	b.discard(reason)
 	h.aging.remove(b)

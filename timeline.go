@@ -81,6 +81,8 @@ type anchored struct {
 
 func (m *message) anchored() anchored { return anchored{m.seq, m.ms, m.anchor} }
 
+func (t *timeline) label() string { return t.name }
+
 // confirm records that Redis confirmed a subscription, at seq. A first
 // confirmation sets the floor, one after an outage writes a gap entry, one of
 // a timeline that is live does nothing. It reports whether it did something.

@@ -86,7 +86,7 @@ func TestClientThatLeavesWhileWaitingGetsNothing(t *testing.T) {
 		if s.status != 0 || s.out.Len() > 0 {
 			t.Errorf("wrote status %d and %q", s.status, s.out.String())
 		}
-		if n := w.hub.buffers["a"].sub.streams; n != 0 {
+		if n := w.hub.buffers.get("a").sub.streams; n != 0 {
 			t.Errorf("%d streams are still counted", n)
 		}
 	})
@@ -217,7 +217,7 @@ func TestLingerAndAge(t *testing.T) {
 		w.settle()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if !w.write() || w.redis["a"] || len(w.hub.buffers) != 0 {
+		if !w.write() || w.redis["a"] || w.hub.buffers.len() != 0 {
 			t.Error("not unsubscribed after linger")
 		}
 		if n := kept.sources[0].sub.buf.entries.len(); n != 0 {
@@ -229,7 +229,7 @@ func TestLingerAndAge(t *testing.T) {
 func (h *hub) leaveForTest(channel string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if sub := h.buffers[channel].sub; sub.streams > 0 {
+	if sub := h.buffers.get(channel).sub; sub.streams > 0 {
 		h.leaveLocked(sub)
 	}
 }
