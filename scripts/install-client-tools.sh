@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what runs the clients of the README and of examples/fastapi on a Debian
-# machine: Python, PHP, Ruby and Node with their libraries, from Debian or npm.
+# Installs what runs the clients of the README, of docs/clients.md and of
+# examples/fastapi on a Debian machine: Python, PHP, Ruby and Node with their
+# libraries, from Debian or npm.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/apt.sh

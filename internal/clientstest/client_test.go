@@ -16,7 +16,7 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
-// client is one column of the README's table.
+// client is one column of the table of docs/clients.md.
 type client struct {
 	column string
 	block  blockID

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
@@ -22,7 +21,7 @@ type gateway struct {
 // newGateway runs Caddy. /streams/x is a stream of channel x, and so is /aging/x, which ends soon.
 func newGateway(t *testing.T, maxChannels int) *gateway {
 	t.Helper()
-	addr, dir := proctest.FreeAddr(t), t.TempDir()
+	addr := proctest.FreeAddr(t)
 	g := &gateway{redis: redistest.Start(t), url: "http://" + addr}
 	text := fmt.Sprintf(`{
 	admin off
@@ -48,13 +47,18 @@ func newGateway(t *testing.T, maxChannels int) *gateway {
 	}
 }
 `, g.redis.URL(), maxChannels, g.url)
-	file := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	runCaddy(t, addr, text)
+	return g
+}
+
+// runCaddy runs "caddy run" with the text as its Caddyfile, and more environment, and returns once it listens at addr.
+func runCaddy(t *testing.T, addr, text string, env ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	file := write(t, dir, "Caddyfile", text)
 	cmd := exec.Command(proctest.Caddy(t), "run", "--config", file)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	cmd.Env = append(cmd.Env, env...)
 	proctest.Start(t, cmd).AwaitListening(t, addr)
-	return g
 }

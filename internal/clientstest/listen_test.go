@@ -97,10 +97,10 @@ var rows = []row{
 
 func TestTableSaysWhatClientsDo(t *testing.T) {
 	t.Parallel()
-	table := readmeTable(t)
+	table := clientsTable(t)
 	for i, r := range rows {
 		if table[r.name] == nil {
-			t.Fatalf("the README has no row %q", r.name)
+			t.Fatalf("the table has no row %q", r.name)
 		}
 		t.Run(fmt.Sprintf("%d/%s", i, r.name), func(t *testing.T) {
 			t.Parallel()
@@ -109,7 +109,7 @@ func TestTableSaysWhatClientsDo(t *testing.T) {
 	}
 	for name := range table {
 		if !slices.ContainsFunc(rows, func(r row) bool { return r.name == name }) {
-			t.Errorf("nothing measures row %q of the README", name)
+			t.Errorf("nothing measures row %q of the table", name)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func (r row) run(t *testing.T, cells map[string]string) {
 				r.trial(tr, next)
 				says := phrases[want]
 				if says == nil || !says(tr.seen) {
-					t.Errorf("the README says %q; the client was seen to do %+v", want, tr.seen)
+					t.Errorf("the table says %q; the client was seen to do %+v", want, tr.seen)
 				}
 			})
 		}

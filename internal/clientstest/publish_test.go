@@ -20,7 +20,7 @@ const python = "/usr/bin/python3"
 // anyText is a payload that is not JSON.
 const anyText = "grüße, 世界 🎉\u2028 {done: 0.5}"
 
-// publisher is one of the blocks under "Publish".
+// publisher is one of the blocks under "Publish", of the README or of docs/clients.md.
 type publisher struct {
 	name    string
 	block   blockID

@@ -1,4 +1,4 @@
-"""Runs a block of the README with what it calls."""
+"""Runs a block of docs/clients.md with what it calls."""
 import json
 import runpy
 import sys

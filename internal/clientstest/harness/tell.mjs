@@ -1,4 +1,4 @@
-// Gives the README's code what it calls, and tells what it does. Chunks are told because a client that has read the id of an event
+// Gives a document's code what it calls, and tells what it does. Chunks are told because a client that has read the id of an event
 // without its end is in a state of its own.
 export function tell(report) {
   globalThis.apply = (value) => report('apply', JSON.stringify(value));
