@@ -5,9 +5,16 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The root module and the nested ones, which ./... does not reach.
 MODULES := $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path '*/node_modules/*' | sort))
+NESTED := $(filter-out .,$(MODULES))
 
 # $(call each,COMMAND) runs COMMAND in every module, up to the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
+
+# The packages of whose files the tests must cover enough each, by their own package's tests.
+COVERED := .
+
+# What those of the last run covered.
+PROFILE := coverage.out
 
 # go test's flags for one run: make test TESTFLAGS='-run TestX -count 1'
 TESTFLAGS ?=
@@ -31,9 +38,12 @@ help: ## Show this list
 run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
 	cd examples/demo && go build -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
 
+# Whether enough is covered is known of all tests only. Nothing is said if so: the last lines are go test's.
 test: ## Run all tests with the race detector, a real redis-server and nginx (installed if missing, as is a C compiler)
 	@scripts/install-test-tools.sh
-	$(call each,go test -race -timeout 20m $(TESTFLAGS) ./...)
+	go test -race -covermode atomic -coverprofile $(PROFILE) -timeout 20m $(TESTFLAGS) ./...
+	@for m in $(NESTED); do (cd $$m && go test -race -timeout 20m $(TESTFLAGS) ./...) || exit 1; done
+	@$(if $(strip $(TESTFLAGS)),,go run ./internal/tools/cover -quiet $(PROFILE) $(COVERED))
 
 test-browser: ## Run the tests in Chromium and Firefox (Debian's; installed if missing); pictures go to SCREENSHOTS
 	@scripts/install-test-tools.sh
@@ -55,11 +65,8 @@ faults: ## Break Redis and the network to it in 37 ways and eight phases (20 min
 	@scripts/install-test-tools.sh
 	go test -race -count 1 -timeout 3h $(TESTFLAGS) ./internal/faults -args -long
 
-cover: ## Run the root package's tests and print which share of each file they cover; less than 90 % of one is a failure
-	@scripts/install-test-tools.sh
-	@profile=$$(mktemp -t cover-XXXXXX) && trap 'rm -f "$$profile"' EXIT && \
-	go test -race -covermode=atomic -coverprofile "$$profile" -timeout 20m $(TESTFLAGS) . && \
-	go run ./internal/tools/cover "$$profile"
+cover: test ## "make test", and print which share of each file it covers; less than 90 % of one is a failure in either
+	@go run ./internal/tools/cover $(PROFILE) $(COVERED)
 
 build: ## Build ./caddy with all standard modules and this one, through xcaddy if it is on PATH
 	@go run ./internal/tools/build -output ./caddy

@@ -1,48 +1,69 @@
-// Command cover prints how much of each file of the module's root package a
-// cover profile has covered, and fails if it is too little of one of them.
+// Command cover prints how much of each file of some packages a cover profile
+// has covered, and fails if it is too little of one of them:
+//
+//	cover PROFILE . ./internal/other
+//
+// With -quiet it prints nothing but that failure.
 package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strings"
 )
 
-// root is the package that is judged, as a profile names it.
+// root is the module's root package, as a profile names it.
 const root = "github.com/redis-sse/caddy-redis-sse"
 
 // least is the share of a file's statements that must be covered, in thousandths.
 const least = 900
 
-// required are the files that must be there: a profile of something else, or a
-// file that has been renamed, must not pass for one that is covered.
+// required are the files of the root package that must be there: a profile of
+// something else, or a file that has been renamed, must not pass for one that is
+// covered. Of any other package that is judged, a file at least must be there.
 var required = []string{"buffer.go", "handler.go", "hub.go", "publisher.go", "subscriber.go"}
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: cover PROFILE")
+	quiet := flag.Bool("quiet", false, "print nothing if enough is covered")
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: cover [-quiet] PROFILE PACKAGE...")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if flag.NArg() < 2 {
+		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Stdout); err != nil {
+	out := io.Writer(os.Stdout)
+	if *quiet {
+		out = io.Discard
+	}
+	if err := run(flag.Arg(0), flag.Args()[1:], out); err != nil {
 		fmt.Fprintln(os.Stderr, "cover:", err)
 		os.Exit(1)
 	}
 }
 
-func run(profile string, out io.Writer) error {
+// run judges packages, which are directories below the module's root.
+func run(profile string, packages []string, out io.Writer) error {
 	f, err := os.Open(profile)
 	if err != nil {
 		return fmt.Errorf("reading the profile: %w", err)
 	}
 	defer f.Close()
-	files, err := read(f)
+	for i, dir := range packages {
+		packages[i] = path.Clean(dir)
+	}
+	files, err := read(f, packages)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", profile, err)
 	}
-	return errors.Join(write(out, files), judge(files))
+	return errors.Join(write(out, files), judge(files, packages))
 }
 
 // share is how many statements there are, and how many of them are covered.
@@ -67,7 +88,7 @@ func (s share) percent() string {
 func write(out io.Writer, files map[string]share) error {
 	var text strings.Builder
 	line := func(name string, statements, covered any, percent string) {
-		fmt.Fprintf(&text, "%-18s %10v %8v %8s\n", name, statements, covered, percent)
+		fmt.Fprintf(&text, "%-*s %10v %8v %8s\n", widest(files), name, statements, covered, percent)
 	}
 	line("file", "statements", "covered", "")
 	var total share
@@ -81,11 +102,28 @@ func write(out io.Writer, files map[string]share) error {
 	return err
 }
 
-func judge(files map[string]share) error {
+// widest is how wide the column of the names is.
+func widest(files map[string]share) int {
+	width := 18
+	for name := range files {
+		width = max(width, len(name))
+	}
+	return width
+}
+
+func judge(files map[string]share, packages []string) error {
 	var errs []error
-	for _, name := range required {
-		if _, ok := files[name]; !ok {
-			errs = append(errs, fmt.Errorf("%s: not in the profile", name))
+	for _, dir := range packages {
+		if dir != "." {
+			if !slices.ContainsFunc(names(files), func(name string) bool { return path.Dir(name) == dir }) {
+				errs = append(errs, fmt.Errorf("%s: no file of it is in the profile", dir))
+			}
+			continue
+		}
+		for _, name := range required {
+			if _, ok := files[name]; !ok {
+				errs = append(errs, fmt.Errorf("%s: not in the profile", name))
+			}
 		}
 	}
 	for _, name := range names(files) {

@@ -25,15 +25,15 @@ func line(file string, number, statements, count int) string {
 	return fmt.Sprintf("%s/%s:%d.2,%d.9 %d %d", root, file, number, number+1, statements, count)
 }
 
-// judged runs the command on a profile.
-func judged(t *testing.T, profile string) (printed string, err error) {
+// judged runs the command on a profile, for the root package and others.
+func judged(t *testing.T, profile string, others ...string) (printed string, err error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "cover.out")
 	if err := os.WriteFile(file, []byte(profile), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	err = run(file, &out)
+	err = run(file, append([]string{"."}, others...), &out)
 	return out.String(), err
 }
 
@@ -83,6 +83,31 @@ func TestJudges(t *testing.T) {
 	}
 }
 
+func TestJudgesOtherPackagesToo(t *testing.T) {
+	profile := covered(
+		line("internal/glob/glob.go", 1, 9, 1),
+		line("internal/glob/glob.go", 2, 2, 0),
+		line("internal/glob/testing/glob.go", 1, 5, 0), // another package
+		line("internal/globe/globe.go", 1, 5, 0),       // another package
+		line("internal/hub/hub.go", 1, 7, 1),
+	)
+	printed, err := judged(t, profile, "./internal/glob", "./internal/hub/", "./internal/resp")
+	const want = `file                  statements  covered         
+buffer.go                     10       10  100.0 %
+handler.go                    10       10  100.0 %
+hub.go                        10       10  100.0 %
+internal/glob/glob.go         11        9   81.8 %
+internal/hub/hub.go            7        7  100.0 %
+publisher.go                  10       10  100.0 %
+subscriber.go                 10       10  100.0 %
+total                         68       66   97.0 %
+`
+	const problems = "internal/resp: no file of it is in the profile\ninternal/glob/glob.go: 81.8 % of 11 statements are covered, want 90.0 %"
+	if printed != want || fmt.Sprint(err) != problems {
+		t.Errorf("printed\n%s(%v), want\n%s(%s)", printed, err, want, problems)
+	}
+}
+
 func TestRefusesWhatIsNoProfile(t *testing.T) {
 	for name, profile := range map[string]string{
 		"empty":               "",
@@ -100,7 +125,7 @@ func TestRefusesWhatIsNoProfile(t *testing.T) {
 			}
 		})
 	}
-	if err := run(filepath.Join(t.TempDir(), "none"), new(strings.Builder)); err == nil {
+	if err := run(filepath.Join(t.TempDir(), "none"), []string{"."}, new(strings.Builder)); err == nil {
 		t.Error("a file that there is not was read")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,9 +19,10 @@ type block struct {
 	count      uint64
 }
 
-// read returns the share of each file of the root package in a profile. A
-// profile of several test binaries has a block once for each of them.
-func read(r io.Reader) (map[string]share, error) {
+// read returns the share of each file of some packages in a profile, by its path
+// below the module's root. A profile of several test binaries has a block once
+// for each of them.
+func read(r io.Reader, packages []string) (map[string]share, error) {
 	lines := bufio.NewScanner(r)
 	if !lines.Scan() || !strings.HasPrefix(lines.Text(), "mode: ") {
 		return nil, errors.Join(errors.New("it is no cover profile: no mode in its first line"), lines.Err())
@@ -44,7 +46,8 @@ func read(r io.Reader) (map[string]share, error) {
 	files := make(map[string]share)
 	for place, s := range blocks {
 		file, _, _ := strings.Cut(place, ":")
-		if dir, name := path.Split(file); dir == root+"/" {
+		name, ok := strings.CutPrefix(file, root+"/")
+		if ok && slices.Contains(packages, path.Dir(name)) {
 			files[name] = files[name].add(s)
 		}
 	}
