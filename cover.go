@@ -1,6 +1,10 @@
 package redissse
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/glob"
+)
 
 // What the hub knows of which pattern covers which channel. What looks at all
 // channels here does so when a pattern comes or goes: patterns come from the
@@ -30,7 +34,7 @@ func (h *hub) patternLocked(name string) *pattern {
 	p.sub = &subscription{pat: p, line: &p.timeline}
 	h.patterns.put(p)
 	for b := range h.buffers.each() {
-		if globMatch(name, b.name) {
+		if glob.Match(name, b.name) {
 			b.attach(p)
 		}
 	}
@@ -42,7 +46,7 @@ func (h *hub) patternLocked(name string) *pattern {
 func (h *hub) addBufferLocked(channel string) *buffer {
 	b := &buffer{timeline: timeline{name: channel, usage: &h.usage}}
 	for p := range h.patterns.each() {
-		if globMatch(p.name, channel) {
+		if glob.Match(p.name, channel) {
 			b.patterns = append(b.patterns, p)
 		}
 	}

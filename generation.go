@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
@@ -229,7 +230,7 @@ func dialer(config *tls.Config, timeout time.Duration) func(context.Context, str
 		if err != nil {
 			return nil, err
 		}
-		return framed(conn), nil
+		return resp.Guard(conn), nil
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/glob"
 	"go.uber.org/zap"
 )
 
@@ -38,7 +39,7 @@ func (w *world) view(channels, patterns []string, from startMode) *viewer {
 		gapped: map[string]bool{}, gaps: map[string]int{}, causes: map[string]int{},
 	}
 	for _, channel := range modelChannels {
-		if slices.Contains(channels, channel) || slices.ContainsFunc(patterns, func(p string) bool { return globMatch(p, channel) }) {
+		if slices.Contains(channels, channel) || slices.ContainsFunc(patterns, func(p string) bool { return glob.Match(p, channel) }) {
 			v.covers = append(v.covers, channel)
 		}
 	}
@@ -137,7 +138,7 @@ func (v *viewer) takeGap(it *item) {
 	v.w.note("  %v %v gets gap %s %s id %d", v.channels, v.patterns, name, it.reason, it.id.seq)
 	v.gaps[name]++
 	for _, channel := range v.covers {
-		if channel == name || it.src.line.pattern && globMatch(name, channel) {
+		if channel == name || it.src.line.pattern && glob.Match(name, channel) {
 			v.gapped[channel] = true
 			caused = caused || v.causes[channel] != v.w.causes[channel]
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/glob"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
@@ -97,7 +98,7 @@ func (w *world) deliver(d arrived) {
 		w.wire = append(w.wire, d)
 	}
 	for _, p := range modelPatterns {
-		if w.redis["psubscribe "+p] && globMatch(p, d.channel) {
+		if w.redis["psubscribe "+p] && glob.Match(p, d.channel) {
 			d.pattern = p
 			w.wire = append(w.wire, d)
 		}
@@ -206,7 +207,7 @@ func (w *world) cause() {
 // causeOf does so for a channel, or for those that a pattern covers.
 func (w *world) causeOf(name string) {
 	for _, channel := range modelChannels {
-		if channel == name || globMatch(name, channel) {
+		if channel == name || glob.Match(name, channel) {
 			w.causes[channel]++
 		}
 	}

@@ -2,6 +2,8 @@ package redissse
 
 import (
 	"slices"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/glob"
 )
 
 // Redis sends a message once for each subscription that it matches: for the
@@ -133,7 +135,7 @@ func (h *hub) coverLocked(b *buffer, p *pattern) {
 // beyond the message's place: p gets it at a place of its own.
 func (h *hub) copyLocked(p *pattern, b *buffer, channel, payload string) []*pattern {
 	switch {
-	case p == nil || b != nil && b.covers(p) || b == nil && globMatch(p.name, channel):
+	case p == nil || b != nil && b.covers(p) || b == nil && glob.Match(p.name, channel):
 		return nil
 	case b == nil:
 		return h.leaveOutLocked(p, channel)
@@ -159,7 +161,7 @@ func (h *hub) leaveOutLocked(p *pattern, channel string) (told []*pattern) {
 	h.next++
 	g := gapEntry{seq: h.next, at: h.receipt(), reason: gapEvicted, after: mark{h.lowWater.Load(), h.next - 1}}
 	for q := range h.patterns.each() {
-		if q == p || globMatch(q.name, channel) {
+		if q == p || glob.Match(q.name, channel) {
 			q.leaveOut(g)
 			q.forget(floor{g.seq, g.reason, g.at}, false)
 			told = append(told, q)

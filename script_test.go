@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/glob"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -177,7 +178,7 @@ func (f *follower) open(g *gateway, back bool) {
 	f.Stream = g.open(f.path)
 	f.at, f.ids = map[string]*place{}, cursor{}
 	for _, channel := range f.script.channels {
-		if slices.ContainsFunc(f.names, func(name string) bool { return globMatch(name, channel) }) {
+		if slices.ContainsFunc(f.names, func(name string) bool { return glob.Match(name, channel) }) {
 			f.at[channel] = &place{owed: len(f.script.written(channel))}
 		}
 	}
@@ -244,7 +245,7 @@ func (f *follower) takeGap(e ssetest.Event) {
 		f.t.Fatalf("%s %v got the gap %+v; had it been away: %v, gaps since: %v", f.path, f.names, *g, f.back, f.since)
 	}
 	for channel, p := range f.at {
-		if channel == g.Channel || g.Pattern != "" && globMatch(g.Pattern, channel) {
+		if channel == g.Channel || g.Pattern != "" && glob.Match(g.Pattern, channel) {
 			p.gap()
 		}
 	}

@@ -1,12 +1,13 @@
-package redissse
+// Package glob tells which channels a Redis pattern covers.
+package glob
 
 import "strings"
 
-// globMaxStars bounds the stars of a pattern that have more than stars behind them. Redis nests a call per star, and since
+// maxStars bounds the stars of a pattern that have more than stars behind them. Redis nests a call per star, and since
 // the fix of CVE-2024-31228 lets patterns that go deeper than 1000 cover nothing; before, they had no bound.
-const globMaxStars = 1000
+const maxStars = 1000
 
-// globMatch reports whether Redis's PSUBSCRIBE pattern covers channel, both taken as bytes.
+// Match reports whether Redis's PSUBSCRIBE pattern covers channel, both taken as bytes.
 //
 // The truth is what Redis does: stringmatchlen in its util.c, case-sensitive. Redis's page on PSUBSCRIBE describes *, ?,
 // classes and backslashes; the rest the tests ask a running server:
@@ -17,10 +18,10 @@ const globMaxStars = 1000
 //   - a backslash that ends the pattern stands for itself.
 //
 // In doubt a channel is not covered: a false "covers" loses messages silently, a false "does not cover" costs some work. So
-// the answer is false where that of Redis depends on its version (globMaxStars) or on how it was compiled (globRange).
+// the answer is false where that of Redis depends on its version (maxStars) or on how it was compiled (inRange).
 //
 // The cost is at most proportional to len(pattern) times len(channel), whatever the pattern.
-func globMatch(pattern, channel string) bool {
+func Match(pattern, channel string) bool {
 	if channel == "" {
 		return pattern == ""
 	}
@@ -35,12 +36,12 @@ func globMatch(pattern, channel string) bool {
 			if pattern = strings.TrimLeft(pattern, "*"); pattern == "" {
 				return true
 			}
-			if stars++; stars > globMaxStars {
+			if stars++; stars > maxStars {
 				return false
 			}
 			after, from = pattern, c
 		}
-		if n := globElement(pattern, c[0]); n > 0 {
+		if n := element(pattern, c[0]); n > 0 {
 			pattern, c = pattern[n:], c[1:]
 			continue
 		}
@@ -53,8 +54,8 @@ func globMatch(pattern, channel string) bool {
 	return strings.TrimLeft(pattern, "*") == ""
 }
 
-// globElement returns how long the first element of pattern is, which is no star, if it covers b; 0 if it does not.
-func globElement(pattern string, b byte) int {
+// element returns how long the first element of pattern is, which is no star, if it covers b; 0 if it does not.
+func element(pattern string, b byte) int {
 	if pattern == "" {
 		return 0
 	}
@@ -62,7 +63,7 @@ func globElement(pattern string, b byte) int {
 	case pattern[0] == '?':
 		return 1
 	case pattern[0] == '[':
-		return globClass(pattern, b)
+		return class(pattern, b)
 	case pattern[0] == '\\' && len(pattern) > 1:
 		if pattern[1] == b {
 			return 2
@@ -73,8 +74,8 @@ func globElement(pattern string, b byte) int {
 	return 0
 }
 
-// globClass is globElement for a pattern that begins with a class.
-func globClass(pattern string, b byte) int {
+// class is element for a pattern that begins with a class.
+func class(pattern string, b byte) int {
 	rest, negated := strings.CutPrefix(pattern[1:], "^")
 	in, doubt := false, false
 	for rest != "" && rest[0] != ']' {
@@ -83,7 +84,7 @@ func globClass(pattern string, b byte) int {
 			in = in || rest[1] == b
 			rest = rest[2:]
 		case len(rest) > 2 && rest[1] == '-':
-			always, sometimes := globRange(rest[0], rest[2], b)
+			always, sometimes := inRange(rest[0], rest[2], b)
 			in, doubt = in || always, doubt || sometimes
 			rest = rest[3:]
 		default:
@@ -97,10 +98,10 @@ func globClass(pattern string, b byte) int {
 	return min(len(pattern)-len(rest)+1, len(pattern)) // with the ], if there is one
 }
 
-// globRange reports whether the range from x to y has b in it in every Redis, and whether only in some. C leaves it to the
+// inRange reports whether the range from x to y has b in it in every Redis, and whether only in some. C leaves it to the
 // platform whether a char has a sign (on amd64 it has, on arm64 under Linux it has not), and thereby whether bytes from 0x80 up
 // come after ASCII or before.
-func globRange(x, y, b byte) (always, sometimes bool) {
+func inRange(x, y, b byte) (always, sometimes bool) {
 	const sign = 0x80
 	unsigned := min(x, y) <= b && b <= max(x, y)
 	x, y, b = x^sign, y^sign, b^sign

@@ -1,4 +1,4 @@
-package redissse
+package resp
 
 import (
 	"errors"
@@ -8,8 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // follow gives the framing a text in pieces of that size, and returns how much it took before it had enough.
@@ -85,7 +83,7 @@ func TestAnAnnouncementThatIsTooLargeIsNotRead(t *testing.T) {
 		_, _ = io.WriteString(theirs, "+OK\r\n")
 		_, _ = io.WriteString(theirs, "$99999999999\r\n")
 	}()
-	conn, buf := framed(ours), make([]byte, 100)
+	conn, buf := Guard(ours), make([]byte, 100)
 	if n, err := conn.Read(buf); string(buf[:n]) != "+OK\r\n" || err != nil {
 		t.Errorf("read %q, %v", buf[:n], err)
 	}
@@ -96,25 +94,14 @@ func TestAnAnnouncementThatIsTooLargeIsNotRead(t *testing.T) {
 	}
 }
 
-// go-redis looks at a pooled connection's socket before it uses it, but not at one below TLS.
-func TestFramedSocketsCanBeLookedAt(t *testing.T) {
-	fake := startFakeRedis(t)
-	o, err := redis.ParseURL(fake.url())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := commandOptions(o).Dialer(t.Context(), "tcp", o.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, ok := conn.(syscall.Conn); !ok {
-		t.Error("a socket cannot be looked at")
-	}
+func TestOnlyWhatHasASocketSeemsToHaveOne(t *testing.T) {
 	ours, _ := net.Pipe()
 	defer ours.Close()
-	if _, ok := framed(ours).(syscall.Conn); ok {
+	if _, ok := Guard(ours).(syscall.Conn); ok {
 		t.Error("what is no socket looks like one")
+	}
+	if _, ok := Guard(new(net.TCPConn)).(syscall.Conn); !ok {
+		t.Error("a socket cannot be looked at")
 	}
 }
 

@@ -1,4 +1,4 @@
-package redissse
+package glob
 
 import (
 	"bufio"
@@ -15,14 +15,14 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
 
-// globCase is a pattern with channels that it covers and channels that it does not.
-type globCase struct {
+// matchCase is a pattern with channels that it covers and channels that it does not.
+type matchCase struct {
 	pattern     string
 	covers, not []string
 }
 
-// globCases are what Redis does, which TestGlobCasesAreWhatRedisDoes makes sure of.
-var globCases = []globCase{
+// matchCases are what Redis does, which TestMatchCasesAreWhatRedisDoes makes sure of.
+var matchCases = []matchCase{
 	{"", []string{""}, []string{"a", "\x00"}},
 	{"job:1", []string{"job:1"}, []string{"", "job:", "job:10", "JOB:1", "xjob:1"}},
 	{"job:*", []string{"job:", "job:1", "job:1:done", "job:*", "job:\x00\xff\n"}, []string{"job", "jobs:1", "Job:1", "a job:1"}},
@@ -95,33 +95,33 @@ var globCases = []globCase{
 	{`[a\`, []string{"a", `\`}, []string{"["}},
 	{`[^\`, []string{"a"}, []string{`\`}},
 
-	{globDeep(globMaxStars), []string{strings.Repeat("a", globMaxStars)}, []string{strings.Repeat("a", globMaxStars-1)}},
-	{globDeep(globMaxStars) + "**", []string{strings.Repeat("a", globMaxStars)}, nil},
+	{nested(maxStars), []string{strings.Repeat("a", maxStars)}, []string{strings.Repeat("a", maxStars-1)}},
+	{nested(maxStars) + "**", []string{strings.Repeat("a", maxStars)}, nil},
 }
 
-// globDeep is a pattern with n stars that have something behind them.
-func globDeep(n int) string { return strings.Repeat("*a", n) }
+// deep is a pattern with n stars that have something behind them.
+func nested(n int) string { return strings.Repeat("*a", n) }
 
-func TestGlob(t *testing.T) {
-	for _, c := range globCases {
+func TestMatch(t *testing.T) {
+	for _, c := range matchCases {
 		for _, channel := range c.covers {
-			if !globMatch(c.pattern, channel) {
+			if !Match(c.pattern, channel) {
 				t.Errorf("%.80q does not cover %.80q", c.pattern, channel)
 			}
 		}
 		for _, channel := range c.not {
-			if globMatch(c.pattern, channel) {
+			if Match(c.pattern, channel) {
 				t.Errorf("%.80q covers %.80q", c.pattern, channel)
 			}
 		}
 	}
 }
 
-// TestGlobDoubt has patterns that cover these channels in some Redis.
-func TestGlobDoubt(t *testing.T) {
-	deep := globMaxStars + 1
-	for _, c := range []globCase{
-		{globDeep(deep), nil, []string{strings.Repeat("a", deep)}},
+// TestDoubt has patterns that cover these channels in some Redis.
+func TestDoubt(t *testing.T) {
+	deep := maxStars + 1
+	for _, c := range []matchCase{
+		{nested(deep), nil, []string{strings.Repeat("a", deep)}},
 		{"[a-\xff]", []string{"a", "\xff"}, []string{"b", "A", "\xfe", "\x00"}},
 		{"[\x80-z]", []string{"z", "\x80"}, []string{"a", "~", "\x81", "\xff"}},
 		{"[^a-\xff]", nil, []string{"a", "\xff", "b", "A", "\xfe"}},
@@ -129,48 +129,48 @@ func TestGlobDoubt(t *testing.T) {
 		{"[^\xc3-zb]", nil, []string{"b", "c"}},
 	} {
 		for _, channel := range c.covers {
-			if !globMatch(c.pattern, channel) {
+			if !Match(c.pattern, channel) {
 				t.Errorf("%.80q does not cover %.80q, which no Redis denies", c.pattern, channel)
 			}
 		}
 		for _, channel := range c.not {
-			if globMatch(c.pattern, channel) {
+			if Match(c.pattern, channel) {
 				t.Errorf("%.80q covers %.80q, which some Redis denies", c.pattern, channel)
 			}
 		}
 	}
 }
 
-// TestGlobCasesAreWhatRedisDoes asks about every case, and about the channels of all others too.
-func TestGlobCasesAreWhatRedisDoes(t *testing.T) {
+// TestMatchCasesAreWhatRedisDoes asks about every case, and about the channels of all others too.
+func TestMatchCasesAreWhatRedisDoes(t *testing.T) {
 	var patterns, channels []string
-	for _, c := range globCases {
+	for _, c := range matchCases {
 		patterns = append(patterns, c.pattern)
 		channels = append(append(channels, c.covers...), c.not...)
 	}
-	globCompare(t, newGlobOracle(t), patterns, channels)
+	compare(t, newOracle(t), patterns, channels)
 }
 
-// TestGlobAgreesWithRedis asks about random patterns: syntax in every other round, the search for a place of what follows a
+// TestMatchAgreesWithRedis asks about random patterns: syntax in every other round, the search for a place of what follows a
 // star in the others.
-func TestGlobAgreesWithRedis(t *testing.T) {
+func TestMatchAgreesWithRedis(t *testing.T) {
 	const rounds, batch = 20, 200
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewSource(seed))
-	oracle := newGlobOracle(t)
+	oracle := newOracle(t)
 	var pairs, covered int
 	for round := range rounds {
 		pieces := [][]string{globSyntax, globStars}[round%2]
 		var patterns, channels []string
 		for len(patterns) < batch {
-			pattern := globRandom(r, pieces, 9)
+			pattern := random(r, pieces, 9)
 			patterns = append(patterns, pattern)
 			if r.Intn(4) == 0 {
-				channels = append(channels, globSuit(r, pattern), globRandom(r, pieces, 9))
+				channels = append(channels, suit(r, pattern), random(r, pieces, 9))
 			}
 		}
-		covered += globCompare(t, oracle, patterns, channels)
+		covered += compare(t, oracle, patterns, channels)
 		pairs += len(patterns) * len(channels)
 	}
 	t.Logf("%d pairs, %d covered", pairs, covered)
@@ -179,22 +179,22 @@ func TestGlobAgreesWithRedis(t *testing.T) {
 	}
 }
 
-// FuzzGlob asks about the pattern with the channel, and with some that it is more likely to cover.
-func FuzzGlob(f *testing.F) {
-	for _, c := range globCases {
+// FuzzMatch asks about the pattern with the channel, and with some that it is more likely to cover.
+func FuzzMatch(f *testing.F) {
+	for _, c := range matchCases {
 		f.Add(c.pattern, append(c.covers, c.not...)[0])
 	}
-	oracle := newGlobOracle(f)
+	oracle := newOracle(f)
 	f.Fuzz(func(t *testing.T, pattern, channel string) {
 		if len(pattern)+len(channel) > 8<<10 {
 			t.Skip("would only be slow")
 		}
 		r := rand.New(rand.NewSource(1))
-		globCompare(t, oracle, []string{pattern}, []string{channel, globSuit(r, pattern), globSuit(r, pattern), globSuit(r, pattern)})
+		compare(t, oracle, []string{pattern}, []string{channel, suit(r, pattern), suit(r, pattern), suit(r, pattern)})
 	})
 }
 
-func BenchmarkGlob(b *testing.B) {
+func BenchmarkMatch(b *testing.B) {
 	for name, c := range map[string]struct{ pattern, channel string }{
 		"typical": {"job:*", "job:123456"},
 		"miss":    {"job:*", "user:123456"},
@@ -204,7 +204,7 @@ func BenchmarkGlob(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				globMatch(c.pattern, c.channel)
+				Match(c.pattern, c.channel)
 			}
 		})
 	}
@@ -216,7 +216,7 @@ var (
 	globStars  = strings.Split("a a a b b * * * ? [ab] [^a]", " ")
 )
 
-func globRandom(r *rand.Rand, pieces []string, most int) string {
+func random(r *rand.Rand, pieces []string, most int) string {
 	var s strings.Builder
 	for range r.Intn(most + 1) {
 		s.WriteString(pieces[r.Intn(len(pieces))])
@@ -224,13 +224,13 @@ func globRandom(r *rand.Rand, pieces []string, most int) string {
 	return s.String()
 }
 
-// globSuit returns a channel that has a chance to be covered by pattern.
-func globSuit(r *rand.Rand, pattern string) string {
+// suit returns a channel that has a chance to be covered by pattern.
+func suit(r *rand.Rand, pattern string) string {
 	var s strings.Builder
 	for i := 0; i < len(pattern); i++ {
 		switch b := pattern[i]; b {
 		case '*':
-			s.WriteString(globRandom(r, globSyntax, 2))
+			s.WriteString(random(r, globSyntax, 2))
 		case '?':
 			s.WriteByte("ab\x00\xff"[r.Intn(4)])
 		case '[':
@@ -247,8 +247,8 @@ func globSuit(r *rand.Rand, pattern string) string {
 	return s.String()
 }
 
-// globCompare compares globMatch with Redis for each pattern with each channel, and returns how many pairs Redis covers.
-func globCompare(t *testing.T, oracle *globOracle, patterns, channels []string) int {
+// compare compares Match with Redis for each pattern with each channel, and returns how many pairs Redis covers.
+func compare(t *testing.T, oracle *oracle, patterns, channels []string) int {
 	t.Helper()
 	covered, err := oracle.covered(patterns, channels)
 	if err != nil {
@@ -256,41 +256,41 @@ func globCompare(t *testing.T, oracle *globOracle, patterns, channels []string) 
 	}
 	for _, pattern := range patterns {
 		for _, channel := range channels {
-			got, want := globMatch(pattern, channel), covered[[2]string{pattern, channel}]
-			if got != want && (got || !globDoubtful(pattern)) {
-				t.Errorf("globMatch(%q, %q) is %v, in Redis it is %v", pattern, channel, got, want)
+			got, want := Match(pattern, channel), covered[[2]string{pattern, channel}]
+			if got != want && (got || !doubtful(pattern)) {
+				t.Errorf("Match(%q, %q) is %v, in Redis it is %v", pattern, channel, got, want)
 			}
 		}
 	}
 	return len(covered)
 }
 
-// globDoubtful tells whether globMatch may be false for pattern where Redis covers.
-func globDoubtful(pattern string) bool {
+// doubtful tells whether Match may be false for pattern where Redis covers.
+func doubtful(pattern string) bool {
 	for i := 1; i < len(pattern)-1; i++ {
 		if pattern[i] == '-' && (pattern[i-1] < 0x80) != (pattern[i+1] < 0x80) {
 			return true
 		}
 	}
-	return strings.Count(pattern, "*") > globMaxStars
+	return strings.Count(pattern, "*") > maxStars
 }
 
-// globOracle is a connection to a real Redis. It speaks RESP3, in which a connection may publish what it subscribes to: Redis
+// oracle is a connection to a real Redis. It speaks RESP3, in which a connection may publish what it subscribes to: Redis
 // answers in order, and whatever has not arrived before the answer to a later command never will.
-type globOracle struct {
+type oracle struct {
 	conn net.Conn
 	r    *bufio.Reader
 	w    *bufio.Writer
 }
 
-func newGlobOracle(t testing.TB) *globOracle {
+func newOracle(t testing.TB) *oracle {
 	t.Helper()
 	conn, err := net.Dial("tcp", redistest.Start(t).Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	o := &globOracle{conn, bufio.NewReader(conn), bufio.NewWriter(conn)}
+	o := &oracle{conn, bufio.NewReader(conn), bufio.NewWriter(conn)}
 	o.send("HELLO", "3")
 	if _, err := o.until("%"); err != nil {
 		t.Fatalf("greeting Redis: %v", err)
@@ -299,7 +299,7 @@ func newGlobOracle(t testing.TB) *globOracle {
 }
 
 // covered returns the pairs of a pattern and a channel for which Redis delivers a message.
-func (o *globOracle) covered(patterns, channels []string) (map[[2]string]bool, error) {
+func (o *oracle) covered(patterns, channels []string) (map[[2]string]bool, error) {
 	o.send(append([]string{"PSUBSCRIBE"}, patterns...)...)
 	for _, channel := range channels {
 		o.send("PUBLISH", channel, "")
@@ -316,7 +316,7 @@ func (o *globOracle) covered(patterns, channels []string) (map[[2]string]bool, e
 	return covered, err
 }
 
-func (o *globOracle) send(args ...string) {
+func (o *oracle) send(args ...string) {
 	fmt.Fprintf(o.w, "*%d\r\n", len(args))
 	for _, arg := range args {
 		fmt.Fprintf(o.w, "$%d\r\n%s\r\n", len(arg), arg)
@@ -324,7 +324,7 @@ func (o *globOracle) send(args ...string) {
 }
 
 // until sends what is waiting, and returns the pushes that come before an answer of the given kind.
-func (o *globOracle) until(kind string) (pushes [][]string, err error) {
+func (o *oracle) until(kind string) (pushes [][]string, err error) {
 	if err := errors.Join(o.conn.SetDeadline(time.Now().Add(20*time.Second)), o.w.Flush()); err != nil {
 		return nil, err
 	}
@@ -342,7 +342,7 @@ func (o *globOracle) until(kind string) (pushes [][]string, err error) {
 }
 
 // read reads one value: its kind, and the scalars in it.
-func (o *globOracle) read() (kind string, leaves []string, err error) {
+func (o *oracle) read() (kind string, leaves []string, err error) {
 	line, err := o.r.ReadString('\n')
 	if err != nil {
 		return "", nil, err

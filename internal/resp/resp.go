@@ -1,4 +1,8 @@
-package redissse
+// Package resp bounds what a Redis server may announce: it follows the replies
+// on a connection so far as to know what they announce, and fails before
+// anybody makes room for it. (The Redis serialization protocol, RESP,
+// https://redis.io/docs/latest/develop/reference/protocol-spec/)
+package resp
 
 import (
 	"bytes"
@@ -27,9 +31,8 @@ const (
 
 var errAnnounced = errors.New("redis announces what it cannot have")
 
-// framing follows the replies of one connection (the Redis serialization
-// protocol, RESP, https://redis.io/docs/latest/develop/reference/protocol-spec/)
-// so far as to know what they announce. What is no RESP is left to the reader.
+// framing is where in the replies of one connection its reader is. What is no
+// RESP is left to the reader.
 type framing struct {
 	skip int64  // bytes of a bulk string to come, with its CRLF
 	line []byte // the beginning of a line that is not there as a whole
@@ -115,13 +118,13 @@ func (f *framing) complete() {
 	}
 }
 
-// framedConn reads no reply that announces too much.
-type framedConn struct {
+// guardedConn reads no reply that announces too much.
+type guardedConn struct {
 	net.Conn
 	framing framing
 }
 
-func (c *framedConn) Read(p []byte) (int, error) {
+func (c *guardedConn) Read(p []byte) (int, error) {
 	if c.framing.err != nil {
 		return 0, c.framing.err
 	}
@@ -132,17 +135,20 @@ func (c *framedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// framedSocket lets go-redis see whether a pooled connection has been closed
+// guardedSocket lets go-redis see whether a pooled connection has been closed
 // meanwhile, which it looks for where it can.
-type framedSocket struct {
-	*framedConn
+type guardedSocket struct {
+	*guardedConn
 	syscall.Conn
 }
 
-func framed(conn net.Conn) net.Conn {
-	c := &framedConn{Conn: conn}
+// Guard returns conn, which fails to read once a reply announces more than
+// 512 MiB, 65,536 elements or a line of over 64 KiB, or nests over 8 arrays.
+// Of a conn that has a socket, the socket can be had.
+func Guard(conn net.Conn) net.Conn {
+	c := &guardedConn{Conn: conn}
 	if socket, ok := conn.(syscall.Conn); ok {
-		return framedSocket{c, socket}
+		return guardedSocket{c, socket}
 	}
 	return c
 }
