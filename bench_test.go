@@ -10,26 +10,34 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
-func benchHub(b *testing.B, streams int) (*hub, []*delivery, []*waiter) {
-	h := newHub("bench", &settings{limits: limits{messages: 1000, bytes: 1 << 30, message: 1 << 30, maxAge: 1 << 40}, budget: roomyBudget}, zap.NewNop())
-	f, err := parseFormat("", "", "")
+func benchHub(b *testing.B, streams int) (*redisHub, []*delivery, []*hub.Waiter) {
+	h := newHub("bench", &settings{Bounds: hub.Bounds{
+		Limits: hub.Limits{Messages: 1000, Bytes: 1 << 30, Message: 1 << 30, MaxAge: 1 << 40}, Budget: roomy.Budget,
+	}}, zap.NewNop())
+	f, err := hub.ParseFormat("", "", "")
 	if err != nil {
 		b.Fatal(err)
 	}
 	var deliveries []*delivery
-	var wakes []*waiter
+	var wakes []*hub.Waiter
 	for range max(1, streams) {
-		w := newWaiter()
-		s, err := h.open([]string{"a"}, nil, w)
+		w := hub.NewWaiter()
+		s, err := h.memory.Open([]string{"a"}, nil, w)
 		if err != nil {
 			b.Fatal(err)
 		}
 		if len(deliveries) == 0 {
-			h.confirmed(h.buffers.get("a").sub)
+			replies := h.memory.NewReplies()
+			kind, names := replies.Next()
+			if _, err := replies.Confirmed(kind, names[0]); err != nil {
+				b.Fatal(err)
+			}
 		}
-		s.begin(start{}, 0)
+		s.Begin(hub.Start{}, 0)
 		out := &sink{w: discard{}, control: http.NewResponseController(discard{}), watched: true, begun: true}
 		deliveries = append(deliveries, &delivery{
 			hub: h, wake: w, stream: s, format: &f, sink: out,
@@ -40,6 +48,8 @@ func benchHub(b *testing.B, streams int) (*hub, []*delivery, []*waiter) {
 	return h, deliveries, wakes
 }
 
+var benchPayload = strings.Repeat("x", 200)
+
 type discard struct{}
 
 func (discard) Header() http.Header         { return nil }
@@ -47,14 +57,12 @@ func (discard) WriteHeader(int)             {}
 func (discard) Write(p []byte) (int, error) { return io.Discard.Write(p) }
 func (discard) FlushError() error           { return nil }
 
-var benchPayload = strings.Repeat("x", 200)
-
 // BenchmarkAppend is what the reader does per message, with nobody waiting.
 func BenchmarkAppend(b *testing.B) {
 	h, _, _ := benchHub(b, 0)
 	b.ReportAllocs()
 	for b.Loop() {
-		h.receive("", "a", benchPayload)
+		h.memory.Receive("", "a", benchPayload)
 	}
 }
 
@@ -65,9 +73,9 @@ func BenchmarkAppendWake(b *testing.B) {
 			h, _, wakes := benchHub(b, n)
 			b.ReportAllocs()
 			for b.Loop() {
-				h.receive("", "a", benchPayload)
+				h.memory.Receive("", "a", benchPayload)
 				for _, w := range wakes {
-					w.await()
+					w.Await()
 				}
 			}
 		})
@@ -80,9 +88,9 @@ func BenchmarkDeliver(b *testing.B) {
 	h, deliveries, wakes := benchHub(b, 1000)
 	b.ReportAllocs()
 	for b.Loop() {
-		h.receive("", "a", benchPayload)
+		h.memory.Receive("", "a", benchPayload)
 		for i, d := range deliveries {
-			wakes[i].await()
+			wakes[i].Await()
 			if err := d.write(nil, false); err != nil {
 				b.Fatal(err)
 			}
@@ -102,17 +110,18 @@ func BenchmarkWake(b *testing.B) {
 			for _, d := range deliveries {
 				d.sink.w = flushes{all: &all}
 				d.sink.control = http.NewResponseController(d.sink.w)
-				ended.Go(func() { d.run(&Handler{heartbeat: time.Hour, retry: time.Second}) })
+				d.beatEvery, d.retry = time.Hour, time.Second
+				ended.Go(func() { d.run() })
 			}
 			all.Wait()
 			b.ReportAllocs()
 			for b.Loop() {
 				all.Add(n)
-				h.receive("", "a", benchPayload)
+				h.memory.Receive("", "a", benchPayload)
 				all.Wait()
 			}
 			for _, w := range wakes {
-				w.signal(signalGone)
+				w.Signal(signalGone)
 			}
 			ended.Wait()
 		})
@@ -131,13 +140,13 @@ func (f flushes) FlushError() error { f.all.Done(); return nil }
 func BenchmarkRead(b *testing.B) {
 	h, deliveries, wakes := benchHub(b, 1)
 	s := deliveries[0].stream
-	var found batch
+	var found hub.Batch
 	b.ReportAllocs()
 	for b.Loop() {
-		h.receive("", "a", benchPayload)
-		wakes[0].await()
-		s.read(&found)
-		s.wrote(&found)
+		h.memory.Receive("", "a", benchPayload)
+		wakes[0].Await()
+		s.Read(&found)
+		s.Wrote(&found)
 	}
 }
 
@@ -147,19 +156,19 @@ func BenchmarkReplay(b *testing.B) {
 	h, deliveries, _ := benchHub(b, 1)
 	d := deliveries[0]
 	for range 1000 {
-		h.receive("", "a", benchPayload)
+		h.memory.Receive("", "a", benchPayload)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := h.open([]string{"a"}, nil, d.wake)
+		s, err := h.memory.Open([]string{"a"}, nil, d.wake)
 		if err != nil {
 			b.Fatal(err)
 		}
-		s.begin(start{mode: startAll}, 0)
+		s.Begin(hub.FromStart(), 0)
 		d.stream = s
 		if err := d.write(nil, true); err != nil {
 			b.Fatal(err)
 		}
-		h.close(s, d.wake)
+		h.memory.Close(s, d.wake)
 	}
 }

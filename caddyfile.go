@@ -9,6 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 func init() {
@@ -244,7 +246,7 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		h.ClientFrom = true
 		return nil
 	case "event":
-		return parseWords(d, &h.Event, func(s string) error { _, err := parseFormat(s, "", ""); return err })
+		return parseWords(d, &h.Event, func(s string) error { _, err := hub.ParseFormat(s, "", ""); return err })
 	case "heartbeat":
 		return parsePositive(d, &h.Heartbeat)
 	case "retry":

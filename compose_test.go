@@ -20,6 +20,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/tracing"
 	_ "github.com/caddyserver/caddy/v2/modules/metrics"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -118,6 +119,9 @@ func composeGet(t *testing.T, g *gateway, path, encoding string) (*http.Response
 }
 
 func TestStreamsPassOtherHandlersAtOnceAndUncompressed(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	for _, with := range append(compositions, composeAll()) {
 		t.Run(with.name, func(t *testing.T) {
@@ -150,6 +154,9 @@ func (c *composeCounter) Write(p []byte) (int, error) {
 const composeHub = "buffer {\nmessages 32\nchannel_size 256KiB\n}"
 
 func TestTheMemoryOfAStreamDoesNotGrowWithWhatItCarried(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	const (
 		streams = 30
 		payload = 8 << 10
@@ -201,6 +208,9 @@ func TestTheMemoryOfAStreamDoesNotGrowWithWhatItCarried(t *testing.T) {
 }
 
 func TestStreamsEndProperlyBeforeTheWriteTimeoutOfTheServer(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	overEachProtocol(t, func(t *testing.T, proto string) {
 		g := startComposed(t, server, proto, "", composition{global: "servers {\ntimeouts {\nwrite 5s\n}\n}\n"})
@@ -218,6 +228,9 @@ func TestStreamsEndProperlyBeforeTheWriteTimeoutOfTheServer(t *testing.T) {
 
 // The other timeouts of a server are about the request, or about a pause in a response: streams live on.
 func TestOtherTimeoutsOfTheServerDoNotTouchStreams(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	const timeouts = "servers {\ntimeouts {\nread_body 1s\nread_header 1s\nidle 1s\nread_body_idle 1s\nwrite_idle 1s\n}\n}\n"
 	routes := "redis_sse jobs {\nheartbeat 2500ms\ndrain 0s 0s\n}" // so that nothing is written for longer than a timeout
@@ -238,6 +251,9 @@ func TestOtherTimeoutsOfTheServerDoNotTouchStreams(t *testing.T) {
 }
 
 func TestAClientIsAuthorizedAgainAtTheAgeOfItsStream(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	var allowed atomic.Bool
 	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

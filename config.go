@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/url"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -66,110 +65,14 @@ type Hub struct {
 	Publisher *Publisher `json:"publisher,omitempty"`
 }
 
-// Publisher says how often publishing is tried and when it is given up for a
-// while. Each attempt may take 2 seconds. One that may have reached Redis is
-// never repeated.
-type Publisher struct {
-	// How often a message is tried at most, 1 to 10. Default: 3
-	Attempts int `json:"attempts,omitempty"`
-
-	// The wait before the second attempt is at most this, before later ones
-	// twice as much each, up to 5s: 1ms to 5s. Default: 100ms
-	Backoff caddy.Duration `json:"backoff,omitempty"`
-
-	// After this many failures in a row publishing fails at once, with 503: 1
-	// to 1000. Default: 5
-	BreakerFailures int `json:"breaker_failures,omitempty"`
-
-	// For how long it does at most, before one attempt is let through: 1s to
-	// 1h. It is let through sooner if Redis is proved to be back: when a
-	// message of the hub to itself arrives. Default: 60s
-	BreakerReset caddy.Duration `json:"breaker_reset,omitempty"`
-}
-
-// publishing is a resolved Publisher.
-type publishing struct {
-	attempts int
-	backoff  time.Duration
-	breaker  breakerSettings
-}
-
-// resolve checks the configuration, which may be nil, and fills in what is not
-// set.
-func (c *Publisher) resolve() (p publishing, err error) {
-	if c == nil {
-		c = new(Publisher)
-	}
-	var attempts, failures int64
-	err = errors.Join(
-		inRange("attempts", int64(c.Attempts), defaultAttempts, 1, 10, &attempts),
-		inRange("backoff", c.Backoff, defaultBackoff, time.Millisecond, maxPublishWait, &p.backoff),
-		inRange("breaker_failures", int64(c.BreakerFailures), defaultBreakerFailures, 1, 1000, &failures),
-		inRange("breaker_reset", c.BreakerReset, defaultBreakerReset, time.Second, time.Hour, &p.breaker.reset),
-	)
-	p.attempts, p.breaker.failures = int(attempts), int(failures)
-	return p, err
-}
-
-// Buffer bounds what is kept, of each channel and in total. Of a channel, what
-// goes first is always the oldest; clients that would have needed it are told
-// so by a gap event.
-type Buffer struct {
-	// At most this many messages a channel, 1 to 10000000. Default: 10000
-	Messages int `json:"messages,omitempty"`
-
-	// At most this long after receipt, 1s to 1 year. Default: 15m
-	MaxAge caddy.Duration `json:"max_age,omitempty"`
-
-	// At most this many bytes a channel, 4096 to 1 TiB; payloads, cached event
-	// bodies and some 110 bytes a message count. More than half of total_size
-	// has no effect. A message that is larger by itself is not delivered but
-	// gapped. Default: 4194304 (4 MiB)
-	ChannelSize int64 `json:"channel_size,omitempty"`
-
-	// At most this many bytes over all channels of the hub, 65536 to 1 TiB;
-	// counted as for channel_size, and some 600 bytes a channel and its name.
-	// Over it go channels that linger, longest first, then such as only keep
-	// holds, quietest first, then the oldest messages. Default: 268435456 (256
-	// MiB) or a quarter of GOMEMLIMIT, if that is less
-	TotalSize int64 `json:"total_size,omitempty"`
-
-	// A message with more bytes than this is not delivered but gapped, 1 byte
-	// to 512 MiB, which is the most that Redis takes. Default: 1048576 (1 MiB)
-	MaxMessage int64 `json:"max_message,omitempty"`
-
-	// At most this many channels at once, 1 to 10000000; total_size allows
-	// half of it to be taken by channels being there. Over it channels go that
-	// no client has open, then streams of new channels are refused. Default:
-	// 100000
-	MaxChannels int `json:"max_channels,omitempty"`
-}
-
-// The defaults. 10,000 messages and 4 MiB a channel hold some minutes of the
-// fastest token stream; 15 minutes cover a closed laptop lid.
+// The defaults.
 const (
 	defaultRedis        = "redis://127.0.0.1:6379/0"
-	defaultMessages     = 10000
-	defaultMaxAge       = 15 * time.Minute
-	defaultChannelSize  = 4 << 20
-	defaultTotalSize    = 256 << 20
-	minTotalSize        = 64 << 10
-	defaultMaxMessage   = 1 << 20
-	defaultMaxChannels  = 100_000
 	defaultLinger       = 5 * time.Minute
 	defaultPingInterval = time.Second
 	defaultDeadAfter    = 9 * time.Second // noticed within 10 s, a tick included
 	defaultReconnectMin = time.Second
 	defaultReconnectMax = 10 * time.Second // back within 30 s of Redis, dial and handshake included
-)
-
-// Three attempts outlive a Redis that restarts empty. Five failures in a row
-// are two requests that met nobody.
-const (
-	defaultAttempts        = 3
-	defaultBackoff         = 100 * time.Millisecond
-	defaultBreakerFailures = 5
-	defaultBreakerReset    = 60 * time.Second
 )
 
 // defaultProbeInterval has deaf connections noticed within 30 s: probeTimeout
@@ -188,46 +91,26 @@ func (c *Hub) resolve() (*settings, error) {
 
 // tuning resolves all but where Redis is.
 func (c *Hub) tuning() (*settings, error) {
-	buffer := c.Buffer
-	if buffer == nil {
-		buffer = new(Buffer)
+	s := &settings{keep: c.Keep}
+	if s.Linger = time.Duration(c.Linger); c.Linger == 0 {
+		s.Linger = defaultLinger
 	}
-	s := &settings{linger: time.Duration(c.Linger)}
-	if c.Linger == 0 {
-		s.linger = defaultLinger
-	}
-	s.linger = max(0, s.linger)
+	s.Linger = max(0, s.Linger)
 	ping := durationOr(c.PingInterval, defaultPingInterval)
 	least := durationOr(c.ReconnectMin, defaultReconnectMin)
-	var maxAge time.Duration
-	var messages, channels int64
-	var invalid error
-	s.publishing, invalid = c.Publisher.resolve()
-	err := errors.Join(
+	var ofBuffer, ofPublisher error
+	s.Limits, s.Budget, ofBuffer = c.Buffer.resolve()
+	s.publishing, ofPublisher = c.Publisher.resolve()
+	return s, errors.Join(
 		inRange("ping_interval", c.PingInterval, defaultPingInterval, 100*time.Millisecond, 10*time.Second, &s.pingInterval),
 		inRange("dead_after", c.DeadAfter, max(defaultDeadAfter, 2*ping), 2*ping, time.Minute, &s.deadAfter),
 		inRange("probe_interval", c.ProbeInterval, defaultProbeInterval, time.Second, time.Minute, &s.probeEvery),
 		inRange("reconnect_min", c.ReconnectMin, defaultReconnectMin, 10*time.Millisecond, time.Minute, &s.reconnectMin),
 		inRange("reconnect_max", c.ReconnectMax, max(defaultReconnectMax, least), least, 10*time.Minute, &s.reconnectMax),
-		inRange("max_age", buffer.MaxAge, defaultMaxAge, time.Second, 365*24*time.Hour, &maxAge),
-		inRange("channel_size", buffer.ChannelSize, defaultChannelSize, 4<<10, 1<<40, &s.limits.bytes),
-		inRange("messages", int64(buffer.Messages), defaultMessages, 1, 10_000_000, &messages),
-		inRange("total_size", buffer.TotalSize, standardTotalSize(debug.SetMemoryLimit(-1)), minTotalSize, 1<<40, &s.budget.bytes),
-		inRange("max_message", buffer.MaxMessage, defaultMaxMessage, 1, 512<<20, &s.limits.message),
-		inRange("max_channels", int64(buffer.MaxChannels), defaultMaxChannels, 1, 10_000_000, &channels),
+		ofBuffer,
 		checkPatterns("keep", c.Keep),
-		invalid,
+		ofPublisher,
 	)
-	s.limits.messages, s.limits.maxAge, s.budget.channels = int(messages), maxAge.Milliseconds(), int(channels)
-	// For a larger message all others would have to go, and it might go, too.
-	s.limits.bytes = min(s.limits.bytes, s.budget.bytes/2)
-	s.keep = c.Keep
-	return s, err
-}
-
-// standardTotalSize leaves the process three quarters of its memory limit.
-func standardTotalSize(memoryLimit int64) int64 {
-	return max(minTotalSize, min(defaultTotalSize, memoryLimit/4))
 }
 
 var placeholderWithDot = regexp.MustCompile(`\{[a-zA-Z_]+\.[^}]*\}`)
@@ -243,27 +126,6 @@ func checkPatterns(key string, patterns []string) error {
 			return fmt.Errorf("%s %q: patterns are constants, the placeholder %q is not replaced in them", key, p, found)
 		}
 	}
-	return nil
-}
-
-func durationOr(d caddy.Duration, standard time.Duration) time.Duration {
-	if d == 0 {
-		return standard
-	}
-	return time.Duration(d)
-}
-
-// inRange stores value, or standard where it is 0, into to, if it is from
-// least to most.
-func inRange[V, T ~int64](key string, value V, standard, least, most T, to *T) error {
-	v := T(value)
-	if v == 0 {
-		v = standard
-	}
-	if v < least || v > most {
-		return fmt.Errorf("%s is %v, want %v to %v", key, v, least, most)
-	}
-	*to = v
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // validateServer is a configuration with one handler and the app, both JSON.
@@ -110,8 +112,12 @@ func TestHubDefaults(t *testing.T) {
 	addr := got.redis.Addr
 	got.redis = nil
 	want := settings{
-		limits: limits{10000, 4 << 20, 1 << 20, 900_000}, budget: budget{256 << 20, 100_000},
-		linger: 5 * time.Minute, pingInterval: time.Second, deadAfter: 9 * time.Second,
+		Bounds: hub.Bounds{
+			Limits: hub.Limits{Messages: 10000, Bytes: 4 << 20, Message: 1 << 20, MaxAge: 900_000},
+			Budget: hub.Budget{Bytes: 256 << 20, Channels: 100_000},
+			Linger: 5 * time.Minute,
+		},
+		pingInterval: time.Second, deadAfter: 9 * time.Second,
 		probeEvery:   10 * time.Second,
 		reconnectMin: time.Second, reconnectMax: 10 * time.Second,
 		publishing: publishing{3, 100 * time.Millisecond, breakerSettings{5, time.Minute}},
@@ -119,7 +125,7 @@ func TestHubDefaults(t *testing.T) {
 	if !reflect.DeepEqual(*got, want) || addr != "127.0.0.1:6379" {
 		t.Errorf("got %+v at %s, want %+v", *got, addr, want)
 	}
-	if got, err := (&Hub{Linger: -1}).resolve(); err != nil || got.linger != 0 {
+	if got, err := (&Hub{Linger: -1}).resolve(); err != nil || got.Linger != 0 {
 		t.Errorf("a negative linger: %v, want none at all", err)
 	}
 }

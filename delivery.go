@@ -2,22 +2,25 @@ package redissse
 
 import (
 	"errors"
-	"net/http"
+	"os"
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // delivery writes a stream's events to its client.
 type delivery struct {
-	hub       *hub
+	hub       *redisHub
 	tenancy   *tenancy
-	wake      *waiter
+	wake      *hub.Waiter
 	forget    func() bool // has wake not be signalled any more when the client goes
 	admission admission   // to the limits on streams
-	stream    *stream     // nil unless there was room for it
-	format    *format
+	stream    *hub.Stream // nil unless there was room for it
+	format    *hub.Format
+	retry     time.Duration // what the client is told to wait before it comes back
+	beatEvery time.Duration // how long at most without a cursor
+	beat      *time.Timer   // of the next one
 	sink      *sink
 	ending    *ending // nil until the response has begun
 	metrics   *routeMetrics
@@ -28,7 +31,7 @@ type delivery struct {
 // scratch is what one write needs. It is pooled: thousands of idle streams
 // must not hold a buffer each.
 type scratch struct {
-	batch batch
+	batch hub.Batch
 	out   []byte
 }
 
@@ -36,14 +39,85 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // maxScratch is what a scratch may keep for the next stream. More is left to
 // the collector: one large replay must not stay for ever.
-const maxScratch = 4 * batchBytes
+const maxScratch = 256 << 10
 
 func (s *scratch) release() {
-	clear(s.batch.items) // messages must not live on in the pool
-	s.out = s.out[:0]
-	if cap(s.out) <= maxScratch && cap(s.batch.items) <= 4*batchMessages {
+	s.batch.Forget() // messages must not live on in the pool
+	if s.out = s.out[:0]; cap(s.out) <= maxScratch {
 		scratches.Put(s)
 	}
+}
+
+// release gives up what open took.
+func (d *delivery) release() {
+	if d.stream != nil {
+		d.hub.memory.Close(d.stream, d.wake)
+	}
+	if d.forget != nil {
+		d.forget()
+	}
+	d.admission.leave()
+	if d.ending != nil {
+		d.ending.stop()
+		d.metrics.streams.Dec() // not before there is room for another one
+	}
+	d.tenancy.leave()
+}
+
+// run writes the stream until the client goes away or stalls, or its ending
+// is due, and returns which of it was. The goroutine that net/http runs the
+// request in is all there is.
+func (d *delivery) run() endReason {
+	if err := d.write(hub.AppendRetry(nil, d.retry.Milliseconds()), true); err != nil {
+		return d.endOf(err)
+	}
+	// The first beat comes early, by chance, so that streams that came back
+	// together do not beat together for ever.
+	d.beat = time.AfterFunc(jitter(d.beatEvery/2, d.beatEvery), func() { d.wake.Signal(signalBeat) })
+	defer d.beat.Stop()
+	for {
+		if reason, over := d.step(d.wake.Await()); over {
+			return reason
+		}
+	}
+}
+
+// step does what the stream has been signalled to do. It reports whether the
+// stream is over, and why.
+func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
+	if got&signalGone != 0 {
+		return endClient, true
+	}
+	if got&(signalDrain|signalExit) != 0 {
+		d.ending.notice()
+	}
+	if got&signalEnd != 0 {
+		// A retry of its own for each: they must not come back together.
+		if err := d.close(hub.AppendRetry(nil, jitter(d.retry/2, 3*d.retry/2).Milliseconds())); err != nil {
+			return d.endOf(err), true
+		}
+		return d.ending.reason, true
+	}
+	if got&signalBeat != 0 {
+		d.beat.Reset(d.beatEvery)
+	}
+	if err := d.write(nil, got&signalBeat != 0); err != nil {
+		return d.endOf(err), true
+	}
+	return "", false
+}
+
+// endOf says what a failed write means.
+func (d *delivery) endOf(err error) endReason {
+	switch {
+	case errors.Is(err, errOverdue):
+		d.cut = true
+		return d.ending.reason
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		d.cut = true
+		return endStalled
+	}
+	return endClient
 }
 
 // write writes all that has come since, in one write and one flush a batch.
@@ -57,31 +131,31 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 	work.out = append(work.out, prefix...)
 	if !d.sink.begun {
 		d.sink.begun, mark = true, false
-		work.out = d.format.appendCursor(work.out, d.stream.cursor)
+		work.out = d.stream.AppendCursor(work.out, d.format)
 	}
 	for {
 		b := &work.batch
-		d.stream.read(b)
+		d.stream.Read(b)
 		if err := d.encode(work); err != nil {
 			return err
 		}
-		last := !b.more || d.ending.passed(0)
+		last := !b.More || d.ending.passed(0)
 		if mark && last {
-			work.out = d.format.appendCursor(work.out, b.end)
+			work.out = b.AppendCursor(work.out, d.format)
 		}
-		if len(work.out) > 0 || len(b.items) > 0 {
+		if len(work.out) > 0 || len(b.Items) > 0 {
 			if err := d.send(work.out); err != nil {
 				return err
 			}
 			if err := d.sink.flush(); err != nil {
 				return err
 			}
-			d.metrics.count(b, d.stream.opened, d.hub.clock.monotonic())
+			d.metrics.count(b, d.stream, d.hub.memory.Clock.Monotonic())
 		}
 		work.out = work.out[:0]
-		d.stream.wrote(b)
+		d.stream.Wrote(b)
 		if last {
-			d.behind = b.more
+			d.behind = b.More
 			return nil
 		}
 	}
@@ -93,7 +167,7 @@ func (d *delivery) close(prefix []byte) error {
 	if !d.behind {
 		return d.write(prefix, true)
 	}
-	if err := d.send(d.format.appendCursor(prefix, d.stream.cursor)); err != nil {
+	if err := d.send(d.stream.AppendCursor(prefix, d.format)); err != nil {
 		return err
 	}
 	return d.sink.flush()
@@ -102,18 +176,16 @@ func (d *delivery) close(prefix []byte) error {
 // encode appends the batch's events to out. Large bodies are written past it:
 // copying them would only make out large.
 func (d *delivery) encode(work *scratch) error {
-	for i := range work.batch.items {
-		it := &work.batch.items[i]
-		if it.msg == nil {
-			work.out = d.format.appendGap(work.out, it.id, it.gap())
-			continue
+	for i := range work.batch.Items {
+		var body []byte
+		var nameLeft, badUTF8 bool
+		work.out, body, nameLeft, badUTF8 = d.hub.memory.Encode(work.out, &work.batch.Items[i], d.format)
+		if nameLeft {
+			d.hub.metrics.unnamed.Inc()
 		}
-		body, made := it.msg.home.body(it.msg, d.format, d.hub.settings.Load().limits)
-		d.count(made)
-		if made.size > 0 {
-			d.hub.enforce()
+		if badUTF8 {
+			d.hub.metrics.badUTF8.Inc()
 		}
-		work.out = appendIDLine(work.out, it.id)
 		if len(body) <= writeChunk {
 			work.out = append(work.out, body...)
 			continue
@@ -127,16 +199,6 @@ func (d *delivery) encode(work *scratch) error {
 		}
 	}
 	return nil
-}
-
-// count counts what could not be sent as it was.
-func (d *delivery) count(m made) {
-	if m.nameLeft {
-		d.hub.metrics.unnamed.Inc()
-	}
-	if m.badUTF8 {
-		d.hub.metrics.badUTF8.Inc()
-	}
 }
 
 // errOverdue ends a stream in the middle of an event, which its client has to
@@ -157,74 +219,4 @@ func (d *delivery) send(p []byte) error {
 		p = p[writeChunk:]
 	}
 	return d.sink.write(p)
-}
-
-// gap returns the data of the item's gap event.
-func (it *item) gap() gap {
-	g := gap{Reason: it.reason}
-	if line := it.src.line; line.pattern {
-		g.Pattern = line.name
-	} else {
-		g.Channel = line.name
-	}
-	if it.after != (cursor{}) {
-		after := it.after.String()
-		g.After = &after
-	}
-	if it.missed >= 0 {
-		missed := uint64(it.missed)
-		g.Missed = &missed
-	}
-	return g
-}
-
-// writeChunk is what a client must take within stall_timeout. It is what one
-// TLS record holds, little enough for any link that works.
-const writeChunk = 16 << 10
-
-// sink is the client's connection.
-type sink struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	stall   time.Duration
-	watched bool // Caddy's own writer watches for stalls
-	begun   bool // something has been written
-}
-
-// newSink makes the sink of a request. A client that takes no writeChunk for
-// stall is disconnected. The override of Caddy's own timeout is not taken back
-// when the stream ends: what net/http writes then, the end of the body, may
-// meet a client that takes nothing, too.
-func newSink(w http.ResponseWriter, r *http.Request, stall time.Duration) *sink {
-	s := &sink{w: w, control: http.NewResponseController(w), stall: stall}
-	if _, idle := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil {
-		idle.Override(stall, 0, writeChunk)
-		s.watched = true
-	}
-	return s
-}
-
-// write writes at most one chunk.
-func (s *sink) write(p []byte) error {
-	if len(p) == 0 {
-		return nil
-	}
-	return s.deadline(func() error { _, err := s.w.Write(p); return err })
-}
-
-func (s *sink) flush() error { return s.deadline(s.control.Flush) }
-
-// deadline runs one write under the stall timeout. The deadline is cleared
-// afterwards: on HTTP/2 it is a timer that ends even an idle stream.
-func (s *sink) deadline(write func() error) error {
-	if s.watched {
-		return write()
-	}
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.stall)); err != nil {
-		return err
-	}
-	if err := write(); err != nil {
-		return err
-	}
-	return s.control.SetWriteDeadline(time.Time{})
 }

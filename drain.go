@@ -1,12 +1,13 @@
 package redissse
 
 import (
-	"sync"
+	"math/rand/v2"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // drain tells a configuration's streams that they have to end.
@@ -53,29 +54,12 @@ func gracePeriod(ctx caddy.Context) time.Duration {
 	return time.Duration(app.(*caddyhttp.App).GracePeriod)
 }
 
-// capAge has streams end before the server's write_timeout cuts them, which it
-// does whatever they write.
-func (h *Handler) capAge(timeout time.Duration, log *zap.Logger) {
-	if timeout <= 0 {
-		return
-	}
-	// A tenth and at least a second for the last writes; half of a timeout
-	// that is too short for that.
-	most := max(timeout-max(time.Second, timeout/10), timeout/2)
-	if h.maxAge != 0 && h.maxAge <= most {
-		return
-	}
-	h.maxAge = most
-	log.Warn("the server's write_timeout limits the age of streams: they end before it and clients come back",
-		zap.Duration("write_timeout", timeout), zap.Duration("max_stream_age", most))
-}
-
 // ending is when and why one stream ends by itself. Not safe for concurrent
 // use.
 type ending struct {
 	drain    *drain
-	hub      *hub
-	wake     *waiter
+	hub      *redisHub
+	wake     *hub.Waiter
 	draining bool        // noticed that the drain has begun
 	leaving  bool        // listening for Caddy's exit, since it drains for a reload
 	exiting  bool        // noticed that
@@ -86,7 +70,7 @@ type ending struct {
 
 // newEnding returns the ending of a stream that may live until latest, or for
 // ever if that is zero. It has the stream signalled through wake.
-func newEnding(d *drain, h *hub, wake *waiter, latest time.Time) *ending {
+func newEnding(d *drain, h *redisHub, wake *hub.Waiter, latest time.Time) *ending {
 	e := &ending{drain: d, hub: h, wake: wake}
 	d.begun.add(wake)
 	if !latest.IsZero() {
@@ -96,9 +80,9 @@ func newEnding(d *drain, h *hub, wake *waiter, latest time.Time) *ending {
 }
 
 func (e *ending) stop() {
-	e.drain.begun.listeners.remove(e.wake)
+	e.drain.begun.listeners.Remove(e.wake)
 	if e.leaving {
-		e.hub.exiting.listeners.remove(e.wake)
+		e.hub.exiting.listeners.Remove(e.wake)
 	}
 	if e.timer != nil {
 		e.timer.Stop()
@@ -116,7 +100,7 @@ func (e *ending) within(d time.Duration, reason endReason) {
 		e.timer.Reset(d)
 		return
 	}
-	e.timer = time.AfterFunc(d, func() { e.wake.signal(signalEnd) })
+	e.timer = time.AfterFunc(d, func() { e.wake.Signal(signalEnd) })
 }
 
 // spread has the stream end at a random moment of a window that began at some
@@ -157,56 +141,7 @@ func (e *ending) passed(since time.Duration) bool {
 	return e.timer != nil && time.Since(e.due) >= since
 }
 
-// tenancy is one handler's claim on its hub, held until both its Cleanup has
-// run and its last request has ended.
-type tenancy struct {
-	log *zap.Logger
-
-	mu       sync.Mutex
-	lease    *lease
-	requests int
-	closed   bool
-}
-
-// enter counts a request in and returns the hub. A request may reach a handler
-// whose configuration has just gone and given the hub up: it takes the hub
-// again, since refusing would stop an EventSource for ever.
-func (t *tenancy) enter() (*hub, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed && t.requests == 0 {
-		again, err := claim(t.lease.key, t.lease.settings, t.log)
-		if err != nil {
-			return nil, err
-		}
-		t.lease = again
-		again.hub.start()
-	}
-	t.requests++
-	return t.lease.hub, nil
-}
-
-// leave counts a request out.
-func (t *tenancy) leave() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.requests--
-	if !t.closed || t.requests > 0 {
-		return
-	}
-	if err := t.lease.release(); err != nil {
-		t.lease.hub.log().Error("releasing a hub failed", zap.String("hub", t.lease.key.name), zap.Error(err))
-	}
-}
-
-// close ends the configuration's own claim. It does not wait for requests:
-// the last one releases the hub.
-func (t *tenancy) close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	if t.requests > 0 {
-		return nil
-	}
-	return t.lease.release()
+// jitter returns a random duration from least to most.
+func jitter(least, most time.Duration) time.Duration {
+	return least + rand.N(most-least+1)
 }

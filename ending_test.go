@@ -180,7 +180,7 @@ func TestExitRightAfterAReloadIsWithinTheNewestGracePeriod(t *testing.T) {
 // One that waits for Redis while the drain begins opens in the middle of the window, and has only what is left of it.
 func TestTheWindowCountsFromTheDrainsBeginning(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.up = false
+		w.redis.Up = false
 		h := w.handler(t, &Handler{Channels: []string{"a"}, Drain: &Drain{Reload: caddy.Duration(3 * time.Second)}})
 		streams := serveMany(t, h, 50)
 		synctest.Wait()
@@ -202,7 +202,7 @@ func TestExitAloneEndsNoStream(t *testing.T) {
 		w.settled()
 		w.hub.exit()
 		time.Sleep(time.Hour)
-		w.publish("a", 0)
+		w.publish("a")
 		w.settled()
 		if _, events := s.parsed(); events[len(events)-1].Type != "message" {
 			t.Errorf("the last event is %+v, want the message", events[len(events)-1])
@@ -246,10 +246,10 @@ func TestASlowClientCannotPutOffItsEnding(t *testing.T) {
 	for name, publish := range map[string]func(w *world){
 		"many messages": func(w *world) {
 			for range 500 {
-				w.publish("a", 10<<10)
+				w.publishLarge("a", 10<<10)
 			}
 		},
-		"one large message": func(w *world) { w.publish("a", 8<<20) },
+		"one large message": func(w *world) { w.publishLarge("a", 8<<20) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
@@ -291,7 +291,7 @@ func TestAClientThatIsBehindEndsProperly(t *testing.T) {
 		first := serve(t, h)
 		w.settled()
 		for range 500 {
-			w.publish("a", 10<<10)
+			w.publishLarge("a", 10<<10)
 		}
 		w.settled()
 		first.cancel()
@@ -334,7 +334,7 @@ func TestEndsAreCountedByTheirReason(t *testing.T) {
 		s.mu.Lock()
 		s.stalled = true
 		s.mu.Unlock()
-		w.publish("a", 0)
+		w.publish("a")
 		w.settled()
 		<-s.ended
 		wantEnd(t, ends, endStalled)

@@ -91,6 +91,9 @@ func TestTheStopCommandEndsStreamsProperlyAndTheProcess(t *testing.T) {
 }
 
 func TestAnExitEndsTheStreamsOfEarlierConfigurationsProperly(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	const noStreams = `respond "no streams"`
 	for name, newest := range map[string]func(*redistest.Server) processConfig{
 		"before another handler": func(redis *redistest.Server) processConfig { return withHub(redis, "", exitRoutes) },
@@ -140,6 +143,9 @@ func exitAnyGets(streams []*ssetest.Stream, payload string) (got bool) {
 }
 
 func TestAnExitEndsStreamsProperlyWithinTheGracePeriod(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	p := startCaddy(t, "grace_period 3s", "redis_sse jobs {\ndrain 30s 30s\n}")
 	streams := p.openEach("/", 10)
 	p.Signal(p.t, syscall.SIGTERM)
@@ -149,6 +155,9 @@ func TestAnExitEndsStreamsProperlyWithinTheGracePeriod(t *testing.T) {
 
 // It is the newest configuration's grace period that an exit obeys, for streams of earlier ones, too.
 func TestAnExitEndsEarlierConfigurationsWithinTheNewestGracePeriod(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	const routes = "redis_sse jobs {\ndrain 1h 30s\n}"
 	p := startCaddy(t, "", routes)
 	streams := p.openEach("/", 10)
@@ -160,6 +169,9 @@ func TestAnExitEndsEarlierConfigurationsWithinTheNewestGracePeriod(t *testing.T)
 
 // At the end of a grace period, Caddy closes the HTTP/3 connections of a configuration that was replaced, too.
 func TestAReloadEndsStreamsProperlyDespiteTheGracePeriod(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	p := startCaddy(t, "grace_period 3s", "redis_sse jobs {\ndrain 5s 0s\n}")
 	streams := p.openEach("/", 10)
 	p.reload(withHub(p.redis, "", exitRoutes))
@@ -167,6 +179,9 @@ func TestAReloadEndsStreamsProperlyDespiteTheGracePeriod(t *testing.T) {
 }
 
 func TestStreamsGoOnDuringTheShutdownDelay(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	p := startCaddy(t, "shutdown_delay 2s", "redis_sse jobs {\ndrain 30s 0s\n}")
 	streams := p.openEach("/", 10)
 	p.Signal(p.t, syscall.SIGTERM)

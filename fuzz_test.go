@@ -2,154 +2,19 @@ package redissse
 
 import (
 	"cmp"
-	"encoding/json"
+	"iter"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
-	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // "go test" runs these on their seeds, "make fuzz" on what it makes of them.
 // What they want is written from the documentation, not from the code.
-
-func FuzzParseCursor(f *testing.F) {
-	for _, seed := range evtCursors {
-		f.Add(seed.text, seed.cursor.ms, seed.cursor.seq, seed.cursor.epoch, seed.cursor.anchor)
-	}
-	for _, text := range []string{"", "1-2-3", "01-2-3-4", "1-2-A-4", "-1-2-3-4", "1-2-+3-4", "1-2-3-100000000", "1700000000123-0"} {
-		f.Add(text, int64(-1), uint64(10), uint64(16), uint32(1)<<31)
-	}
-	f.Fuzz(func(t *testing.T, text string, ms int64, seq, epoch uint64, anchor uint32) {
-		c, ok := parseCursor(text)
-		if ok && (c.String() != text || len(text) > maxID || c.ms < 0) {
-			t.Errorf("parseCursor(%q) accepts a text that String writes %q", text, c)
-		}
-		if !ok && c != (cursor{}) {
-			t.Errorf("parseCursor(%q) refuses, and returns %+v", text, c)
-		}
-		c = cursor{ms, seq, epoch, anchor}
-		got, ok := parseCursor(c.String())
-		if ok != (ms >= 0) || ok && (got != c || len(c.String()) > maxID) {
-			t.Errorf("parseCursor(%q) = %+v, %v, want %+v", c, got, ok, c)
-		}
-	})
-}
-
-// fuzzEvents are the ways to name an event, as they are configured; a field's
-// name follows the last one.
-var fuzzEvents = []string{"", eventNone, eventChannel, eventField + " "}
-
-func FuzzEncodeBody(f *testing.F) {
-	for i, payload := range []string{
-		"", "a\r\nb", "\n", " x", "\r\r\n\n\r", "data: x\n\nevent: gap", "\nid: 9-9-9-9\nretry: 1\n\n", "a\x00b", "\uFEFFa", "\xff\r\xe2\x82\n",
-		`{"type":"gap"}`, `{"type":"a\nb"}`, `{"type":null}`, `{"type":1e999,"type":"done"}`, `{"type":"g\u0061p"}`, `[{"type":"x"}]`, "null",
-	} {
-		f.Add(payload, "job:1", "type", "", "", byte(i))
-		f.Add(payload, "gap", "type", "lost", "mark", byte(2))
-		f.Add(payload, "a\nb", "type", "mark", "gap", byte(3))
-		f.Add(payload, "cursor", "", "message", "", byte(7))
-		f.Add(payload, strings.Repeat("ü", 33), "a b", strings.Repeat("g", 64), "ü", byte(7))
-	}
-	f.Fuzz(func(t *testing.T, payload, name, field, gapEvent, cursorEvent string, by byte) {
-		event := fuzzEvents[by%4]
-		if strings.HasSuffix(event, " ") {
-			event += field
-		}
-		form, err := parseFormat(event, gapEvent, cursorEvent)
-		if err != nil {
-			return
-		}
-		if by&4 != 0 { // JSON with the name in it: mutation alone would rarely make one
-			object, err := json.Marshal(map[string]string{field: name, "text" + field: payload})
-			if err != nil {
-				t.Fatal(err)
-			}
-			payload = string(object)
-		}
-		fuzzFrame(t, &form, &message{home: named(name), payload: payload})
-	})
-}
-
-// fuzzFrame wants a message to be one event, whatever stands around it: a
-// frame that ends early or late would change its neighbours.
-func fuzzFrame(t *testing.T, form *format, m *message) {
-	t.Helper()
-	before, id, after := cursor{ms: 1}, cursor{1, 2, 3, 4}, cursor{ms: 2}
-	body, nameLeft, badUTF8 := form.encodeBody(m)
-	wire := form.appendCursor(appendRetry(nil, 2500), before)
-	wire = append(appendIDLine(wire, id), body...)
-	wire = form.appendGap(wire, after, gap{Channel: m.home.name, Reason: gapEvicted})
-
-	name, wantLeft := fuzzName(form, m)
-	want := []ssetest.Event{
-		{ID: before.String(), Type: form.cursor, Data: "{}"},
-		{ID: id.String(), Type: name, Data: fuzzText(m.payload)},
-		{ID: after.String(), Type: form.gap},
-	}
-	p := ssetest.NewParser()
-	got := p.Push(wire)
-	if len(got) == len(want) {
-		fuzzGap(t, got[2].Data, m.home.name)
-		want[2].Data = got[2].Data
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("%q makes\n%q, want\n%q", wire, got, want)
-	}
-	if p.Retry != 2500*time.Millisecond || p.LastEventID != after.String() || len(p.Comments) > 0 {
-		t.Errorf("%q changes retry to %v, the id to %q, has comments %q", wire, p.Retry, p.LastEventID, p.Comments)
-	}
-	if nameLeft != wantLeft || badUTF8 == utf8.ValidString(m.payload) {
-		t.Errorf("%q: name left out: %v, want %v; UTF-8 replaced: %v", wire, nameLeft, wantLeft, badUTF8)
-	}
-}
-
-// fuzzName returns the type under which a page gets a message, and whether
-// that is for want of a name that may stand there.
-func fuzzName(form *format, m *message) (name string, left bool) {
-	name = m.home.name
-	switch form.event {
-	case eventNone:
-		return "message", false
-	case eventField:
-		d := json.NewDecoder(strings.NewReader(m.payload))
-		d.UseNumber() // a number that is too large elsewhere in the object is no reason to leave the name out
-		var object map[string]any
-		if d.Decode(&object) != nil || d.More() {
-			return "message", true
-		}
-		name, _ = object[form.field].(string)
-	}
-	switch {
-	case name == "", len(name) > 64, strings.ContainsAny(name, "\r\n\x00"), !utf8.ValidString(name),
-		slices.Contains([]string{"open", "error", form.gap, form.cursor}, name):
-		return "message", true
-	}
-	return name, false
-}
-
-// fuzzText is a payload as the page must see it.
-func fuzzText(payload string) string {
-	var text strings.Builder
-	for _, r := range payload {
-		text.WriteRune(r) // U+FFFD for a byte that is not UTF-8
-	}
-	return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text.String())
-}
-
-func fuzzGap(t *testing.T, data, channel string) {
-	t.Helper()
-	var got gap
-	if err := json.Unmarshal([]byte(data), &got); err != nil {
-		t.Fatalf("data %q: %v", data, err)
-	}
-	if want := string([]rune(channel)); got.Channel != want || got.Reason != gapEvicted {
-		t.Errorf("data = %q, want channel %q", data, want)
-	}
-}
 
 func FuzzRequestStart(f *testing.F) {
 	for _, query := range []string{
@@ -168,32 +33,27 @@ func FuzzRequestStart(f *testing.F) {
 			r := reqGet("/")
 			r.URL.RawQuery = query
 			r.Header.Set("Last-Event-ID", header)
-			got, err := h.requestStart(r)
+			got, err := requestStart(r, h.from, h.ClientFrom)
 			switch {
 			case err != nil:
-				if !allowed || header != "" || got != (start{}) || err.Error() == "" {
+				if !allowed || header != "" || got != (hub.Start{}) || err.Error() == "" {
 					t.Errorf("%q, %q, client_from %v: %+v, error %q", header, query, allowed, got, err)
 				}
-			case got.resume:
-				fuzzResume(t, header, query, got)
-			case header != "", !allowed && got != h.from, allowed && fuzzAsked(query) > 1, !fuzzStart(h.from, got):
+			case fuzzID(header, query) != "":
+				if want := hub.ResumeAt(fuzzID(header, query)); got != want { // whatever else it asks for
+					t.Errorf("%q, %q: %+v, want %+v", header, query, got, want)
+				}
+			case !allowed && got != h.from, allowed && fuzzAsked(query) > 1, !fuzzStart(t, query, h.from, got):
 				t.Errorf("%q, %q, client_from %v: %+v", header, query, allowed, got)
 			}
 		}
 	})
 }
 
-// fuzzResume wants the first cursor of a request, whatever else it asks for.
-func fuzzResume(t *testing.T, header, query string, got start) {
-	t.Helper()
+// fuzzID is the first cursor of a request.
+func fuzzID(header, query string) string {
 	values, _ := url.ParseQuery(query) // what of it is well-formed counts
-	id := cmp.Or(header, values.Get("last_event_id"), values.Get("lastEventId"))
-	if want := (start{resume: true, cursor: got.cursor, readable: got.readable}); got != want || id == "" {
-		t.Errorf("%q, %q: %+v", header, query, got)
-	}
-	if got.readable && got.cursor.String() != id || !got.readable && got.cursor != (cursor{}) {
-		t.Errorf("%q, %q: cursor %q, want %q", header, query, got.cursor, id)
-	}
+	return cmp.Or(header, values.Get("last_event_id"), values.Get("lastEventId"))
 }
 
 func fuzzAsked(query string) int {
@@ -201,17 +61,39 @@ func fuzzAsked(query string) int {
 	return len(values["from"]) + len(values["last"]) + len(values["since"])
 }
 
-// fuzzStart reports whether a stream can begin at what a client asked for.
-func fuzzStart(configured, got start) bool {
-	switch got.mode {
-	case startLive, startAll:
-		return got == start{mode: got.mode}
-	case startLast:
-		return got.n >= 1 && got.n <= maxLast && got == start{mode: startLast, n: got.n}
-	case startSince:
-		return got.since >= 0 && got.since < 1e15 && got == start{mode: startSince, since: got.since, strict: true}
+// fuzzStart reports whether a stream begins at what a client asked for.
+func fuzzStart(t *testing.T, query string, configured, got hub.Start) bool {
+	t.Helper()
+	values, _ := url.ParseQuery(query)
+	switch {
+	case got == configured:
+		return true
+	case values.Get("from") == "live":
+		return got == hub.Start{}
+	case values.Get("from") == "start":
+		return got == hub.FromStart()
+	case values.Has("last"):
+		n, err := strconv.Atoi(values.Get("last"))
+		return err == nil && n >= 1 && n <= maxLast && got == hub.FromLast(n)
 	}
-	return got == configured
+	for ms := range fuzzTimes(values.Get("since")) {
+		if got == hub.SinceTime(ms) {
+			return ms >= 0 && ms < 1e15
+		}
+	}
+	return false
+}
+
+// fuzzTimes are what a text may mean as a time, in Unix milliseconds.
+func fuzzTimes(text string) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		if seconds, err := strconv.ParseFloat(text, 64); err == nil && seconds >= 0 && seconds < 1e12 && !yield(int64(seconds*1000)) {
+			return
+		}
+		if at, err := time.Parse(time.RFC3339, text); err == nil {
+			yield(at.UnixMilli())
+		}
+	}
 }
 
 func FuzzRequestChannels(f *testing.F) {
@@ -231,7 +113,7 @@ func FuzzRequestChannels(f *testing.F) {
 			r.Header.Set("X-Room", room)
 			r.URL.RawQuery = url.Values{"user": {user}}.Encode()
 			one := &Handler{channels: []string{configured, configured}}
-			got, err := one.requestChannels(r)
+			got, err := requestChannels(r, one.channels)
 			empty := room == "" && strings.Contains(configured, "X-Room") || user == "" && strings.Contains(configured, "user")
 			if empty || strings.HasPrefix(want[i], "__redis_sse:") || len(want[i]) > 1024 {
 				if err == nil || err.Error() == "" || got != nil || len(err.Error()) > 5000 {

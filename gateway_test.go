@@ -153,12 +153,12 @@ func (g *gateway) opened(path string, opts ...ssetest.Option) *ssetest.Stream {
 }
 
 // hub is the hub called default.
-func (g *gateway) hub() *hub {
+func (g *gateway) hub() *redisHub {
 	g.t.Helper()
-	var found *hub
+	var found *redisHub
 	hubs.Range(func(key, value any) bool {
 		if key.(hubKey).name == defaultHub {
-			found = value.(*hub)
+			found = value.(*redisHub)
 		}
 		return found == nil
 	})
@@ -214,7 +214,7 @@ func judgeLastBytes(t *testing.T, body []byte) {
 	if events := parser.Push(words); len(events) > 0 {
 		last = events[len(events)-1]
 	}
-	if _, ok := parseCursor(last.ID); last.Type != "cursor" || !ok || last.ID != parser.LastEventID {
+	if _, ok := placeOf(last.ID); last.Type != "cursor" || !ok || last.ID != parser.LastEventID {
 		t.Errorf("the last event is %+q, want a cursor with an id", last)
 	}
 	if parser.Retry < defaultRetry/2 || parser.Retry > 3*defaultRetry/2 {

@@ -5,13 +5,267 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
-	"os"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
+
+func init() { caddy.RegisterModule(Handler{}) }
+
+// Handler streams Redis channels to clients as Server-Sent Events. Each
+// message is one event; an event named "gap" says that something may be
+// missing at its place, an event named "cursor" only carries an id.
+type Handler struct {
+	// The name of the hub to read from, "default" if neither this nor redis
+	// is given.
+	Hub string `json:"hub,omitempty"`
+
+	// A Redis URL of its own instead of a named hub, see the app's hubs. All
+	// handlers that give the same one share a hub.
+	Redis string `json:"redis,omitempty"`
+
+	// The channels to stream; at least one, or a pattern. Placeholders are
+	// replaced for each request; one that is empty or unknown makes the
+	// request fail with 400. Glob characters are taken literally.
+	Channels []string `json:"channels,omitempty"`
+
+	// Redis patterns, as PSUBSCRIBE takes them: all channels that match are
+	// streamed. They are constants: a placeholder in one is an error. Default:
+	// none
+	Patterns []string `json:"patterns,omitempty"`
+
+	// What a client without a cursor gets first: "live" (what is published
+	// from now on), "start" (all that is buffered), "last <n>" or
+	// "since <duration>". Default: live
+	From string `json:"from,omitempty"`
+
+	// Whether clients may choose that with ?from=start, ?last=<n> or
+	// ?since=<Unix seconds or RFC 3339>. Default: false
+	ClientFrom bool `json:"client_from,omitempty"`
+
+	// How events are named: "none", "channel", or "field <name>" for the
+	// string under that key at the top level of a JSON payload. Names over 64
+	// bytes, with line ends, or equal to open, error or the gap or cursor
+	// event are left out. Default: none
+	Event string `json:"event,omitempty"`
+
+	// How often an idle stream gets an event that only carries its cursor:
+	// above 0 and under 60s, which is when proxies lose patience. Default: 15s
+	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
+
+	// How long a browser waits before it comes back, 1ms to 10m. Default: 2s
+	Retry caddy.Duration `json:"retry,omitempty"`
+
+	// How long a request waits for Redis to confirm its channels. The stream
+	// opens then anyway, with a gap once they are confirmed. 1ms to 1m.
+	// Default: 2s
+	OpenTimeout caddy.Duration `json:"open_timeout,omitempty"`
+
+	// A client that takes no 16 KiB for this long is disconnected, 100ms to
+	// 10m. Default: 10s
+	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+
+	// Streams end at a random moment of the last tenth of this age, 1s to 1
+	// year, counted from the request's start. Clients come back by themselves
+	// and miss nothing; what stands before this handler, such as
+	// forward_auth, sees them again. Below the server's write_timeout, which
+	// would cut streams, they end in time anyway. Default: no limit
+	MaxStreamAge caddy.Duration `json:"max_stream_age,omitempty"`
+
+	// Over which time streams end when their configuration goes.
+	Drain *Drain `json:"drain,omitempty"`
+
+	// How many streams may be open at once, 1 to 10000000. More are refused:
+	// an EventSource comes back by itself, others get 503. Those that an
+	// earlier configuration drains do not count. Default: no limit
+	MaxStreams int `json:"max_streams,omitempty"`
+
+	// How many streams may be open with the same value of a key, such as a
+	// client's address. More are refused: an EventSource comes back by itself,
+	// others get 429. Default: no limits
+	MaxStreamsPer []StreamLimit `json:"max_streams_per,omitempty"`
+
+	// The origins, such as https://app.example.com, whose pages may read
+	// streams although they are of another origin, with their credentials.
+	// Default: none
+	CORSOrigins []string `json:"cors_origins,omitempty"`
+
+	// The event name of gaps. Default: gap
+	GapEvent string `json:"gap_event,omitempty"`
+
+	// The event name of cursors and heartbeats. Default: cursor
+	CursorEvent string `json:"cursor_event,omitempty"`
+
+	channels     []string
+	patterns     []string
+	from         hub.Start
+	format       hub.Format
+	heartbeat    time.Duration
+	retry        time.Duration
+	openTimeout  time.Duration
+	stallTimeout time.Duration
+	maxAge       time.Duration // 0: no limit
+	route        string        // the channels and patterns as configured, for metrics
+	metrics      *routeMetrics
+	drain        *drain
+	tenancy      *tenancy
+	limits       *streamLimits
+	cors         *cors
+}
+
+// Drain says over which time streams end, each at a random moment of it, so
+// that clients do not all come back at once. With a grace_period it takes no
+// more than 4/5 of that, after which Caddy would cut them.
+type Drain struct {
+	// When the configuration is replaced, at most 1h. Negative: at once.
+	// Default: 30s
+	Reload caddy.Duration `json:"reload,omitempty"`
+
+	// When Caddy exits, which waits for it, at most 1h. Negative: at once.
+	// Default: 5s
+	Exit caddy.Duration `json:"exit,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.redis_sse", New: func() caddy.Module { return new(Handler) }}
+}
+
+const (
+	defaultHeartbeat    = 15 * time.Second
+	defaultRetry        = 2 * time.Second
+	defaultOpenTimeout  = 2 * time.Second
+	defaultStallTimeout = 10 * time.Second
+	defaultDrainReload  = 30 * time.Second
+	defaultDrainExit    = 5 * time.Second
+	// maxHeartbeat is below 60 s, at which common proxies end what is silent.
+	maxHeartbeat = time.Minute - 1
+)
+
+// Provision checks the configuration and takes the hub. It does no I/O.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := h.resolve(); err != nil {
+		return err
+	}
+	for _, channel := range h.channels {
+		if strings.ContainsAny(withoutPlaceholders(channel), "*?[") {
+			ctx.Logger().Warn("channel has glob characters and is taken literally: did you mean pattern?", zap.String("channel", channel))
+		}
+	}
+	app, lease, err := acquireFor(ctx, h.Hub, h.Redis)
+	if err != nil {
+		return err
+	}
+	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
+	h.metrics = newRouteMetrics(lease.hub.name, h.route)
+	h.drain.grace = func() time.Duration { return app.grace }
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		h.capAge(time.Duration(server.WriteTimeout), ctx.Logger())
+		// Exit waits for open requests before it cancels ctx: ending streams
+		// with the context would be too late.
+		server.RegisterOnShutdown(h.drain.begin)
+		rememberConns(server)
+	} else {
+		context.AfterFunc(ctx, h.drain.begin)
+	}
+	return nil
+}
+
+// resolve checks every field and fills in what is not set.
+func (h *Handler) resolve() error {
+	if len(h.Channels)+len(h.Patterns) == 0 {
+		return errNoChannel
+	}
+	if err := checkPatterns("pattern", h.Patterns); err != nil {
+		return err
+	}
+	h.patterns = slices.Compact(slices.Sorted(slices.Values(h.Patterns)))
+	h.channels = nil
+	for _, channel := range h.Channels {
+		channel = canonicalPlaceholders(channel)
+		if err := checkChannel(channel); err != nil {
+			return err
+		}
+		h.channels = append(h.channels, channel)
+	}
+	var err error
+	if h.from, err = parseFrom(h.From); err != nil {
+		return err
+	}
+	if h.format, err = hub.ParseFormat(h.Event, h.GapEvent, h.CursorEvent); err != nil {
+		return err
+	}
+	var window Drain
+	if h.Drain != nil {
+		window = *h.Drain
+	}
+	h.drain = newDrain()
+	h.route = strings.Join(slices.Concat(h.Channels, h.Patterns), " ")
+	return errors.Join(
+		h.resolveMaxAge(),
+		h.resolveLimits(),
+		inRange("heartbeat", h.Heartbeat, defaultHeartbeat, time.Millisecond, maxHeartbeat, &h.heartbeat),
+		inRange("retry", h.Retry, defaultRetry, time.Millisecond, 10*time.Minute, &h.retry),
+		inRange("open_timeout", h.OpenTimeout, defaultOpenTimeout, time.Millisecond, time.Minute, &h.openTimeout),
+		inRange("stall_timeout", h.StallTimeout, defaultStallTimeout, 100*time.Millisecond, 10*time.Minute, &h.stallTimeout),
+		inRange("drain", max(window.Reload, -1), defaultDrainReload, -1, time.Hour, &h.drain.reload),
+		inRange("drain", max(window.Exit, -1), defaultDrainExit, -1, time.Hour, &h.drain.exit),
+	)
+}
+
+func (h *Handler) resolveLimits() error {
+	var errs []error
+	if h.MaxStreams != 0 {
+		errs = append(errs, inRange("max_streams", int64(h.MaxStreams), 0, 1, maxStreams, new(int64)))
+	}
+	for _, limit := range h.MaxStreamsPer {
+		errs = append(errs, limit.check())
+	}
+	h.limits = newStreamLimits(h.MaxStreams, h.MaxStreamsPer)
+	var err error
+	h.cors, err = newCORS(h.CORSOrigins, "GET, HEAD, POST")
+	return errors.Join(append(errs, err)...)
+}
+
+func (h *Handler) resolveMaxAge() error {
+	if h.maxAge = 0; h.MaxStreamAge == 0 {
+		return nil
+	}
+	return inRange("max_stream_age", h.MaxStreamAge, 0, time.Second, 365*24*time.Hour, &h.maxAge)
+}
+
+// capAge has streams end before the server's write_timeout cuts them, which it
+// does whatever they write.
+func (h *Handler) capAge(timeout time.Duration, log *zap.Logger) {
+	if timeout <= 0 {
+		return
+	}
+	// A tenth and at least a second for the last writes; half of a timeout
+	// that is too short for that.
+	most := max(timeout-max(time.Second, timeout/10), timeout/2)
+	if h.maxAge != 0 && h.maxAge <= most {
+		return
+	}
+	h.maxAge = most
+	log.Warn("the server's write_timeout limits the age of streams: they end before it and clients come back",
+		zap.Duration("write_timeout", timeout), zap.Duration("max_stream_age", most))
+}
+
+// Cleanup gives the hub up, at once or when the last open stream ends. It
+// does not wait for them: a reload would wait as long as the longest stream.
+func (h *Handler) Cleanup() error {
+	if h.tenancy == nil {
+		return nil // not provisioned to the end
+	}
+	return h.tenancy.close()
+}
 
 // ServeHTTP answers GET and POST with a stream (POST for fetch clients and
 // for a reverse proxy's handle_response), HEAD with a stream's headers.
@@ -58,15 +312,8 @@ func discardBody(w http.ResponseWriter, r *http.Request) error {
 	return caddyhttp.Error(status, fmt.Errorf("reading the request's body: %w", err))
 }
 
-func setHeaders(header http.Header) {
-	header.Set("Content-Type", "text/event-stream")
-	// no-transform keeps "encode" away: a compressor takes 1 to 3 MB a stream.
-	header.Set("Cache-Control", "no-store, no-transform")
-	header.Set("X-Accel-Buffering", "no") // for an nginx in front
-}
-
 func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
-	channels, err := h.requestChannels(r)
+	channels, err := requestChannels(r, h.channels)
 	if err != nil {
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	}
@@ -77,7 +324,7 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	defer d.release()
 	// An error after this point is the client's connection: there is nobody
 	// to tell, and an error page would land in the stream.
-	h.metrics.ends[d.run(h)].Inc()
+	h.metrics.ends[d.run()].Inc()
 	if d.cut && r.ProtoMajor == 3 {
 		// The end of the response would wait behind what the client has not
 		// taken, and an exit for the stream. This resets it. (Of the other
@@ -91,15 +338,18 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 // request that there is no room for, or the client has gone, unless there is
 // an error.
 func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string) (opened *delivery, err error) {
-	at, err := h.requestStart(r)
+	at, err := requestStart(r, h.from, h.ClientFrom)
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusBadRequest, err)
 	}
-	hub, err := h.tenancy.enter()
+	from, err := h.tenancy.enter()
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusInternalServerError, err)
 	}
-	d := &delivery{hub: hub, tenancy: h.tenancy, wake: newWaiter(), format: &h.format, metrics: h.metrics}
+	d := &delivery{
+		hub: from, tenancy: h.tenancy, wake: hub.NewWaiter(), format: &h.format, metrics: h.metrics,
+		retry: h.retry, beatEvery: h.heartbeat,
+	}
 	defer func() {
 		if opened == nil {
 			d.release()
@@ -109,38 +359,22 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 		h.metrics.ends[endRefused].Inc()
 		return nil, refuse(w, r, err)
 	}
-	d.forget = context.AfterFunc(r.Context(), func() { d.wake.signal(signalGone) })
-	if d.stream, err = hub.open(channels, h.patterns, d.wake); err != nil {
+	d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
+	if d.stream, err = from.memory.Open(channels, h.patterns, d.wake); err != nil {
 		h.metrics.ends[endRefused].Inc()
 		return nil, refuse(w, r, err)
 	}
 	if !awaitSettled(d.stream, d.wake, h.openTimeout) {
 		return nil, nil // the client has gone
 	}
-	d.stream.begin(at, hub.clock.now())
+	d.stream.Begin(at, from.memory.Clock.Now())
 	setHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
 	limitUnacknowledged(r, max(unacknowledged, h.stallTimeout))
 	d.sink = newSink(w, r, h.stallTimeout)
-	d.ending = newEnding(h.drain, hub, d.wake, h.latest(r))
+	d.ending = newEnding(h.drain, from, d.wake, h.latest(r))
 	h.metrics.streams.Inc()
 	return d, nil
-}
-
-// release gives up what open took.
-func (d *delivery) release() {
-	if d.stream != nil {
-		d.hub.close(d.stream, d.wake)
-	}
-	if d.forget != nil {
-		d.forget()
-	}
-	d.admission.leave()
-	if d.ending != nil {
-		d.ending.stop()
-		d.metrics.streams.Dec() // not before there is room for another one
-	}
-	d.tenancy.leave()
 }
 
 // latest returns when a stream of r has to end because of its age, zero for
@@ -160,72 +394,26 @@ func (h *Handler) latest(r *http.Request) time.Time {
 // awaitSettled waits until Redis has confirmed (or refused) all channels, for
 // timeout at the longest, so that what is published once the client sees the
 // stream open arrives. It reports false if the client went away.
-func awaitSettled(s *stream, wake *waiter, timeout time.Duration) bool {
-	if s.settled() {
+func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration) bool {
+	if s.Settled() {
 		return true
 	}
-	timer := time.AfterFunc(timeout, func() { wake.signal(signalTimeout) })
+	timer := time.AfterFunc(timeout, func() { wake.Signal(signalTimeout) })
 	defer timer.Stop()
 	for {
-		got := wake.await()
+		got := wake.Await()
 		if got&signalGone != 0 {
 			return false
 		}
-		if got&signalTimeout != 0 || s.settled() {
+		if got&signalTimeout != 0 || s.Settled() {
 			return true
 		}
 	}
 }
 
-// run writes the stream until the client goes away or stalls, or its ending
-// is due, and returns which of it was. The goroutine that net/http runs the
-// request in is all there is.
-func (d *delivery) run(h *Handler) endReason {
-	if err := d.write(appendRetry(nil, h.retry.Milliseconds()), true); err != nil {
-		return d.endOf(err)
-	}
-	// The first beat comes early, by chance, so that streams that came back
-	// together do not beat together for ever.
-	heartbeat := time.AfterFunc(jitter(h.heartbeat/2, h.heartbeat), func() { d.wake.signal(signalBeat) })
-	defer heartbeat.Stop()
-	for {
-		got := d.wake.await()
-		if got&signalGone != 0 {
-			return endClient
-		}
-		if got&(signalDrain|signalExit) != 0 {
-			d.ending.notice()
-		}
-		if got&signalEnd != 0 {
-			// A retry of its own for each: they must not come back together.
-			if err := d.close(appendRetry(nil, jitter(h.retry/2, 3*h.retry/2).Milliseconds())); err != nil {
-				return d.endOf(err)
-			}
-			return d.ending.reason
-		}
-		if got&signalBeat != 0 {
-			heartbeat.Reset(h.heartbeat)
-		}
-		if err := d.write(nil, got&signalBeat != 0); err != nil {
-			return d.endOf(err)
-		}
-	}
-}
-
-// endOf says what a failed write means.
-func (d *delivery) endOf(err error) endReason {
-	switch {
-	case errors.Is(err, errOverdue):
-		d.cut = true
-		return d.ending.reason
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		d.cut = true
-		return endStalled
-	}
-	return endClient
-}
-
-// jitter returns a random duration from least to most.
-func jitter(least, most time.Duration) time.Duration {
-	return least + rand.N(most-least+1)
-}
+// Interface guards
+var (
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+)

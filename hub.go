@@ -2,16 +2,20 @@ package redissse
 
 import (
 	"cmp"
-	"container/list"
 	"context"
-	"math/rand/v2"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sony/gobreaker/v2"
 	"go.uber.org/zap"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // hubs holds the hubs of this process by hubKey. They outlive the
@@ -33,71 +37,36 @@ func (k hubKey) label() string {
 	return strings.ToValidUTF8(cmp.Or(k.name, k.addr), "\uFFFD")
 }
 
-// hub owns all there is for one Redis: the subscriber, the subscriptions and
-// their buffers. Safe for concurrent use.
-type hub struct {
-	progress
-	name     string
-	clock    *clock
-	logger   atomic.Pointer[zap.Logger] // of the newest configuration
-	settings atomic.Pointer[settings]   // in force
-	aging    aging
-	kick     chan struct{} // wakes the writer: changed or the replies it waits for
-	exiting  announcement  // made once Caddy exits
-	exitAt   time.Time     // known once exiting is made
-	usage    usage         // of all buffers and indexes
-	metrics  *hubMetrics
-
-	publisher publisher
-	prober    prober
-
-	generation atomic.Pointer[generation] // the current one, for the watchdog
-	connected  atomic.Bool                // Redis has answered in it
-	stop       context.CancelFunc
-	running    sync.WaitGroup
-
-	// Of the reader goroutine only.
-	next      uint64 // the newest seq
-	lastAt    int64  // the newest receipt time
-	last      arrival
-	refusalAt int64 // when a refusal was logged last, monotonic milliseconds; 0: never
+// redisHub owns all there is for one Redis: what is remembered of it, the
+// subscriber and the publisher. Safe for concurrent use.
+type redisHub struct {
+	inForce
+	memory     *hub.Hub
+	subscriber subscriber
+	publisher  publisher
+	exiting    announcement // made once Caddy exits
+	exitAt     time.Time    // known once exiting is made
 
 	mu         sync.Mutex
-	buffers    roster[*buffer]
-	patterns   roster[*pattern]
-	changed    ring[*subscription] // some may have to be written
-	lingering  list.List           // of *subscription that nothing needs, longest first
-	warm       list.List           // of *buffer without a subscription of its own, quietest first
-	refusals   ring[refusal]       // oldest first
 	registered []registration
-
-	opened       opened // what channels with a stream take
-	channelBytes int64  // what all channels take by being there
+	stop       context.CancelFunc // nil: not started yet
+	running    sync.WaitGroup
 }
 
 // newHub makes a hub at rest; start connects it. It does no I/O.
-func newHub(name string, s *settings, log *zap.Logger) *hub {
-	h := &hub{
-		name: name, clock: newClock(), kick: make(chan struct{}, 1), exiting: announcement{signal: signalExit},
-		metrics: newHubMetrics(name),
-		prober:  newProber(),
-	}
-	h.publisher.settings = &h.settings
-	// Seqs start at random so that an id says nothing about how long the hub
-	// has run, low enough that they never wrap.
-	h.first = rand.Uint64N(1 << 48)
-	h.epoch = rand.Uint64()
-	h.next = h.first
-	h.head.Store(h.first)
+func newHub(name string, s *settings, log *zap.Logger) *redisHub {
+	h := &redisHub{exiting: announcement{signal: signalExit}}
+	h.name, h.metrics = name, newHubMetrics(name)
 	h.settings.Store(s)
 	h.logger.Store(log)
+	h.memory = hub.New(s.Bounds, h.metrics.received.Inc)
+	h.publisher.settings = &h.settings
+	h.subscriber = subscriber{inForce: &h.inForce, memory: h.memory, publisher: &h.publisher, prober: newProber()}
 	return h
 }
 
-func (h *hub) log() *zap.Logger { return h.logger.Load() }
-
 // start connects in the background. Calls after the first do nothing.
-func (h *hub) start() {
+func (h *redisHub) start() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stop != nil {
@@ -105,14 +74,14 @@ func (h *hub) start() {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
-	h.running.Go(func() { h.subscribe(ctx) })
+	h.running.Go(func() { h.subscriber.run(ctx) })
 	h.running.Go(func() { h.tick(ctx) })
-	h.running.Go(func() { h.probe(ctx) })
+	h.running.Go(func() { h.subscriber.probe(ctx) })
 }
 
 // Destruct ends the hub and waits for its goroutines. The usage pool calls it
 // when nothing uses the hub any more.
-func (h *hub) Destruct() error {
+func (h *redisHub) Destruct() error {
 	h.mu.Lock()
 	stop := h.stop
 	h.mu.Unlock()
@@ -124,49 +93,7 @@ func (h *hub) Destruct() error {
 	return nil
 }
 
-// open subscribes to the channels and patterns and has w woken for them. They
-// must differ. It fails if the hub has no room for all the channels; then it
-// has changed nothing. close ends it.
-func (h *hub) open(channels, patterns []string, w *waiter) (*stream, error) {
-	s := &stream{progress: &h.progress}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.fitLocked(channels) {
-		return nil, errTooManyChannels
-	}
-	var fresh []string
-	for _, channel := range channels {
-		if h.buffers.get(channel) == nil {
-			fresh = append(fresh, channel)
-			continue
-		}
-		s.add(h.joinChannelLocked(channel), w)
-	}
-	// Only now: one of those above, if it lingered, could have gone for them.
-	for _, channel := range fresh {
-		s.add(h.joinChannelLocked(channel), w)
-	}
-	for _, name := range patterns {
-		s.add(h.joinPatternLocked(name), w)
-	}
-	return s, nil
-}
-
-// close gives up what open took. The subscriptions and their buffers linger.
-func (h *hub) close(s *stream, w *waiter) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, src := range s.sources {
-		src.line.clients.remove(w)
-		h.leaveLocked(src.sub)
-	}
-}
-
-// tickInterval is how precise the watchdog, ages and lingering are: a quarter
-// of a second is little beside dead_after, and four looks a second cost nothing.
-const tickInterval = 250 * time.Millisecond
-
-func (h *hub) tick(ctx context.Context) {
+func (h *redisHub) tick(ctx context.Context) {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	for {
@@ -178,108 +105,236 @@ func (h *hub) tick(ctx context.Context) {
 		if caddy.Exiting() {
 			h.exit()
 		}
-		s := h.settings.Load()
-		if g := h.generation.Load(); g != nil {
-			g.watch(s.deadAfter)
-			g.watchProbe()
-		}
-		h.expire(s.limits.maxAge)
-		h.retryRefused()
-		h.dropIdle(s.linger)
+		h.subscriber.watch()
+		h.memory.Tick()
 	}
 }
 
 // exit tells the streams that Caddy exits. Those of earlier configurations
 // hear of it nowhere else: their server has shut down already.
-func (h *hub) exit() {
+func (h *redisHub) exit() {
 	h.exiting.announce(func() { h.exitAt = time.Now() })
 }
 
-// confirmed records that Redis confirmed sub: from here on nothing of its
-// channel or pattern is missed. One that was given up meanwhile is nobody's.
-// Reader goroutine only, as the three below.
-func (h *hub) confirmed(sub *subscription) {
-	h.last.seen = h.last.seen[:0] // the same again is a new message
-	h.next++
-	wake := h.confirmedNow(sub, h.next, h.receipt())
-	h.head.Store(h.next)
-	for _, t := range wake {
-		t.clients.wake(signalData)
-	}
+type registration struct {
+	token    any
+	settings *settings
+	log      *zap.Logger
 }
 
-// confirmedNow returns the timelines whose streams have to look.
-func (h *hub) confirmedNow(sub *subscription, seq uint64, at int64) (wake []*timeline) {
+// register puts s in force under token, which stands for one running
+// configuration. Of several registered settings the largest limits count, so
+// that a smaller one takes effect once the old configuration has gone, and all
+// patterns to be kept; of the rest, the newest.
+func (h *redisHub) register(token any, s *settings, log *zap.Logger) {
+	h.reconfigure(func(rs []registration) []registration { return append(rs, registration{token, s, log}) })
+}
+
+// unregister takes token's settings out. The last ones stay in force for the
+// streams that still hold the hub.
+func (h *redisHub) unregister(token any) {
+	h.reconfigure(func(rs []registration) []registration {
+		return slices.DeleteFunc(rs, func(r registration) bool { return r.token == token })
+	})
+}
+
+func (h *redisHub) reconfigure(change func([]registration) []registration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if sub.gone {
-		return nil
-	}
-	sub.live, sub.alone = true, false
-	if sub.buf != nil {
-		sub.lean(nil)
-		sub.buf.confirm(seq, at)
-		return []*timeline{sub.line}
-	}
-	for b := range h.buffers.each() {
-		if b.covers(sub.pat) && b.confirm(seq, at) {
-			wake = append(wake, &b.timeline)
-		}
-	}
-	sub.pat.confirm(seq, at)
-	return append(wake, sub.line)
-}
-
-// lost records that the connection generation is over: everything is
-// incomplete until it is confirmed again, and perhaps since sound.
-func (h *hub) lost(sound mark) {
-	h.connected.Store(false)
-	h.last = arrival{}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for h.changed.len() > 0 {
-		h.changed.pop().queued = false
-	}
-	head := h.complete().seq
-	for p := range h.patterns.each() {
-		p.goDown(head, sound)
-		h.lostLocked(p.sub)
-	}
-	for b := range h.buffers.each() {
-		b.goDown(head, sound)
-		if b.sub != nil {
-			b.sub.lean(coverOf(b))
-			h.lostLocked(b.sub)
-		}
-	}
-}
-
-func (h *hub) lostLocked(sub *subscription) {
-	sub.written, sub.live = false, false
-	if !sub.wanted {
-		h.forgetLocked(sub, gapNotBuffered)
+	h.registered = change(h.registered)
+	if len(h.registered) == 0 {
 		return
 	}
-	h.changedLocked(sub)
+	newest := h.registered[len(h.registered)-1]
+	s := *newest.settings
+	s.keep = nil
+	for _, r := range h.registered {
+		s.Bounds = widest(s.Bounds, r.settings.Bounds)
+		s.keep = append(s.keep, r.settings.keep...)
+	}
+	slices.Sort(s.keep)
+	s.keep = slices.Compact(s.keep)
+	h.settings.Store(&s)
+	h.logger.Store(newest.log)
+	h.memory.Configure(s.Bounds, s.keep)
 }
 
-// complete returns up to where everything that is live is complete.
-func (h *hub) complete() mark {
-	ms, head := h.load()
-	return mark{ms, head}
-}
-
-// answered records that Redis answered a PING sent at the monotonic time sent:
-// all that was published before has been read.
-func (h *hub) answered(sent int64) {
-	if h.clock.known.Load() {
-		h.lowWater.Store(h.clock.at(sent))
+// widest returns the larger of each bound.
+func widest(b, o hub.Bounds) hub.Bounds {
+	return hub.Bounds{
+		Limits: hub.Limits{
+			Messages: max(b.Limits.Messages, o.Limits.Messages),
+			Bytes:    max(b.Limits.Bytes, o.Limits.Bytes),
+			Message:  max(b.Limits.Message, o.Limits.Message),
+			MaxAge:   max(b.Limits.MaxAge, o.Limits.MaxAge),
+		},
+		Budget: hub.Budget{
+			Bytes:    max(b.Budget.Bytes, o.Budget.Bytes),
+			Channels: max(b.Budget.Channels, o.Budget.Channels),
+		},
+		Linger: max(b.Linger, o.Linger),
 	}
 }
 
-// receipt returns now in Redis's clock, never less than before: a place in the
-// buffers is found by time, too.
-func (h *hub) receipt() int64 {
-	h.lastAt = max(h.lastAt, h.clock.at(h.clock.monotonic()))
-	return h.lastAt
+// lease is one holder's claim on a hub in the pool.
+type lease struct {
+	hub      *redisHub
+	key      hubKey
+	settings *settings
+	released atomic.Bool
 }
+
+// release gives the claim up. Calls after the first do nothing.
+func (l *lease) release() error {
+	if l.released.Swap(true) {
+		return nil
+	}
+	_, err := hubs.Delete(l.key)
+	return err
+}
+
+// claim takes a claim on the hub of that key, which is made if there is none.
+func claim(key hubKey, s *settings, log *zap.Logger) (*lease, error) {
+	pooled, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return newHub(key.label(), s, log), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("taking hub %q: %w", key.name, err)
+	}
+	return &lease{hub: pooled.(*redisHub), key: key, settings: s}, nil
+}
+
+// tenancy is one handler's claim on its hub, held until both its Cleanup has
+// run and its last request has ended.
+type tenancy struct {
+	log *zap.Logger
+
+	mu       sync.Mutex
+	lease    *lease
+	requests int
+	closed   bool
+}
+
+// enter counts a request in and returns the hub. A request may reach a handler
+// whose configuration has just gone and given the hub up: it takes the hub
+// again, since refusing would stop an EventSource for ever.
+func (t *tenancy) enter() (*redisHub, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed && t.requests == 0 {
+		again, err := claim(t.lease.key, t.lease.settings, t.log)
+		if err != nil {
+			return nil, err
+		}
+		t.lease = again
+		again.hub.start()
+	}
+	t.requests++
+	return t.lease.hub, nil
+}
+
+// leave counts a request out.
+func (t *tenancy) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.requests--
+	if !t.closed || t.requests > 0 {
+		return
+	}
+	if err := t.lease.release(); err != nil {
+		t.lease.hub.log().Error("releasing a hub failed", zap.String("hub", t.lease.key.name), zap.Error(err))
+	}
+}
+
+// close ends the configuration's own claim. It does not wait for requests:
+// the last one releases the hub.
+func (t *tenancy) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	if t.requests > 0 {
+		return nil
+	}
+	return t.lease.release()
+}
+
+// hubCollector tells of the hubs as they are when it is asked. Two may have
+// one name while a reload moves it to another Redis: they add up, but for
+// redis_up, delivery_proved and breaker_state, which are those of a hub a
+// configuration holds.
+type hubCollector struct{}
+
+var (
+	gaugeUp            = newHubDesc("redis_up", "Whether the hub is connected to Redis.")
+	gaugeProved        = newHubDesc("delivery_proved", "Whether the newest message of the hub to itself came back.")
+	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels and patterns that the hub holds, lingering and kept ones included.")
+	gaugeMessages      = newHubDesc("buffer_messages", "Messages in the hub's buffers.")
+	gaugeBreaker       = newHubDesc("breaker_state", "The publisher's breaker: 0 closed, 1 half-open, 2 open.")
+	gaugeBytes         = newHubDesc("buffer_bytes", "Counted bytes in the hub's buffers: payloads, cached events, fixed costs.")
+)
+
+func newHubDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, []string{"hub"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (hubCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{gaugeUp, gaugeProved, gaugeSubscriptions, gaugeMessages, gaugeBytes, gaugeBreaker} {
+		to <- d
+	}
+}
+
+// hubSum is what all hubs of one name are together.
+type hubSum struct {
+	held, up, proved         bool
+	channels, messages, size float64
+	breaker                  gobreaker.State
+}
+
+// Collect implements prometheus.Collector.
+func (hubCollector) Collect(to chan<- prometheus.Metric) {
+	states := map[string]*hubSum{}
+	hubs.Range(func(_, pooled any) bool {
+		h := pooled.(*redisHub)
+		if states[h.name] == nil {
+			states[h.name] = new(hubSum)
+		}
+		states[h.name].add(h)
+		return true
+	})
+	for name, s := range states {
+		for desc, value := range map[*prometheus.Desc]float64{
+			gaugeUp: one(s.up), gaugeProved: one(s.proved), gaugeSubscriptions: s.channels,
+			gaugeMessages: s.messages, gaugeBytes: s.size, gaugeBreaker: float64(s.breaker),
+		} {
+			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, name)
+		}
+	}
+}
+
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+func (s *hubSum) add(h *redisHub) {
+	h.mu.Lock()
+	held := len(h.registered) > 0
+	h.mu.Unlock()
+	up, proved, breaker := h.subscriber.connected.Load(), h.subscriber.isProved(), h.publisher.breaker.state()
+	switch {
+	case held == s.held:
+		s.up, s.proved, s.breaker = s.up || up, s.proved || proved, max(s.breaker, breaker)
+	case held:
+		s.held, s.up, s.proved, s.breaker = true, up, proved, breaker
+	}
+	channels, messages, bytes := h.memory.Holds()
+	s.channels += float64(channels)
+	s.messages += float64(messages)
+	s.size += float64(bytes)
+}
+
+// Interface guard
+var _ caddy.Destructor = (*redisHub)(nil)

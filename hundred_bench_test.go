@@ -14,6 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 const (
@@ -37,20 +39,21 @@ func BenchmarkHundredThousandChannels(b *testing.B) {
 	b.Cleanup(func() { _ = h.Destruct() })
 	h.register("bench", s, zap.NewNop())
 	h.start()
-	names := budgetNames(steadyChannels)
-	w := newWaiter()
+	names := jobNames(steadyChannels)
+	w := hub.NewWaiter()
 	for _, name := range names {
-		if _, err := h.open([]string{name}, nil, w); err != nil {
+		if _, err := h.memory.Open([]string{name}, nil, w); err != nil {
 			b.Fatal(err)
 		}
 	}
 	for resubscribeInfo(server, "pubsub_channels") < steadyChannels {
 		time.Sleep(10 * time.Millisecond)
 	}
-	counted, heap, resident := h.usage.bytes.Load(), heapHeld()-before, residentBytes(b)
+	counted, heap, resident := countedBytes(h), heapHeld()-before, residentBytes(b)
 
 	// 1,500 bytes are 300 MB by the time half of the run is over.
 	publishing := newFirehose(b, server, names, strings.Repeat("x", 1500))
+	began := h.memory.Complete()
 	b.ResetTimer()
 	for range b.N {
 		for began := time.Now(); time.Since(began) < steadyFor; {
@@ -62,15 +65,17 @@ func BenchmarkHundredThousandChannels(b *testing.B) {
 	b.ReportMetric(float64(counted)/steadyChannels, "counted-B/idle-channel")
 	b.ReportMetric(float64(heap)/steadyChannels, "heap-B/idle-channel")
 	b.ReportMetric(float64(resident)/steadyChannels, "RSS-B/idle-channel")
-	received := int(h.head.Load() - h.first - steadyChannels)
+	received := int(h.memory.Complete().Seq - began.Seq)
 	b.ReportMetric(float64(received)/b.Elapsed().Seconds(), "messages/s")
-	b.ReportMetric(float64(h.usage.bytes.Load())/1e6, "counted-MB")
+	b.ReportMetric(float64(countedBytes(h))/1e6, "counted-MB")
 	b.ReportMetric(float64(residentBytes(b))/1e6, "RSS-MB")
 	b.ReportMetric(float64(heapHeld()-before)/1e6, "heap-MB")
-	if held := h.usage.bytes.Load(); held > s.budget.bytes {
+	if held := countedBytes(h); held > s.Budget.Bytes {
 		b.Fatalf("%d bytes are held", held)
 	}
 }
+
+func countedBytes(h *redisHub) int64 { _, _, bytes := h.memory.Holds(); return bytes }
 
 func residentBytes(b *testing.B) int64 {
 	status, err := os.ReadFile("/proc/self/status")

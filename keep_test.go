@@ -52,10 +52,8 @@ func (k *keeping) keep(linger string, patterns ...string) {
 	}
 	k.load(k.server.URL(), hub, keepRoutes)
 	k.wait("the patterns to be confirmed", func() bool {
-		h := k.hub()
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return !slices.ContainsFunc(patterns, func(name string) bool { return h.patterns.get(name) == nil || !h.patterns.get(name).sub.live })
+		all := k.hub().holdings()
+		return !slices.ContainsFunc(patterns, func(name string) bool { return !all[name].live })
 	})
 }
 
@@ -83,7 +81,7 @@ func TestAKeptPatternHasWhatCameBeforeItsFirstClient(t *testing.T) {
 	more := resumePublish(t, k.server, "job:2", "two ", 5)
 	one := k.opened("/one/job:1?from=start")
 	resumeMessages(t, one, sent...)
-	k.wait("all of it to be there", func() bool { return k.hub().usage.messages.Load() == 10 })
+	k.wait("all of it to be there", func() bool { return heldMessages(k.hub()) == 10 })
 	two := k.opened("/one/job:2?last=2")
 	resumeMessages(t, two, more[3:]...)
 	// Nothing has to be asked: a Redis that answers nothing delays no stream.
@@ -238,10 +236,7 @@ func TestEachConfigurationKeepsItsOwnPatterns(t *testing.T) {
 	k.keep("100ms", "note:*", "job:[0-4]")
 	k.awaitPatterns(2)
 	k.wait("the old pattern to be given up", func() bool {
-		h := k.hub()
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return h.patterns.get("job:*") == nil
+		return !k.hub().held("job:*").there
 	})
 	k.server.Publish("job:1", "still kept")
 	resumeMessages(t, job, "still kept")

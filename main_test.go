@@ -11,7 +11,12 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
-func TestMain(m *testing.M) { os.Exit(proctest.Run(m, moveHome, ignoreLeaks)) }
+// parallel is how many tests run side by side, unless -parallel says so: they mostly wait, and two cores have room for that many.
+const parallel = 8
+
+func TestMain(m *testing.M) {
+	os.Exit(proctest.Run(m, proctest.Parallel(parallel), moveHome, ignoreLeaks))
+}
 
 // ignoreLeaks is about what Caddy keeps.
 func ignoreLeaks() error {

@@ -3,13 +3,11 @@ package redissse
 import (
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
-	"github.com/sony/gobreaker/v2"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // Metrics stand on Caddy's own endpoint. Caddy makes a registry for each
@@ -72,12 +70,12 @@ func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
 
 // registerMetrics has a configuration's registry serve the metrics. Calls
 // after the first change nothing.
-func registerMetrics(registry prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{
+func registerMetrics(registry prometheus.Registerer, more ...prometheus.Collector) error {
+	for _, c := range append([]prometheus.Collector{
 		metricReceived, metricBadUTF8, metricUnnamed, metricReconnections, metricProbe, metricStreams, metricEnds,
 		metricSent, metricReplayed, metricGaps, metricDelivery,
-		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped, hubCollector{},
-	} {
+		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped,
+	}, more...) {
 		err := registry.Register(c)
 		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !again {
 			return fmt.Errorf("registering metrics: %w", err)
@@ -111,39 +109,40 @@ type routeMetrics struct {
 	streams        prometheus.Gauge
 	sent, replayed prometheus.Counter
 	ends           map[endReason]prometheus.Counter
-	gaps           map[gapReason]prometheus.Counter
+	gaps           map[hub.GapReason]prometheus.Counter
 	delivery       prometheus.Observer
 }
 
-func newRouteMetrics(hub, route string) *routeMetrics {
+func newRouteMetrics(of, route string) *routeMetrics {
 	m := &routeMetrics{
-		streams: metricStreams.WithLabelValues(hub, route),
-		sent:    metricSent.WithLabelValues(hub, route), replayed: metricReplayed.WithLabelValues(hub, route),
-		ends: map[endReason]prometheus.Counter{}, gaps: map[gapReason]prometheus.Counter{},
-		delivery: metricDelivery.WithLabelValues(hub, route),
+		streams: metricStreams.WithLabelValues(of, route),
+		sent:    metricSent.WithLabelValues(of, route), replayed: metricReplayed.WithLabelValues(of, route),
+		ends: map[endReason]prometheus.Counter{}, gaps: map[hub.GapReason]prometheus.Counter{},
+		delivery: metricDelivery.WithLabelValues(of, route),
 	}
 	for _, end := range endReasons {
-		m.ends[end] = metricEnds.WithLabelValues(hub, route, string(end))
+		m.ends[end] = metricEnds.WithLabelValues(of, route, string(end))
 	}
-	for _, reason := range gapReasons {
-		m.gaps[reason] = metricGaps.WithLabelValues(hub, route, string(reason))
+	for _, reason := range hub.GapReasons {
+		m.gaps[reason] = metricGaps.WithLabelValues(of, route, string(reason))
 	}
 	return m
 }
 
-// count counts a batch that has been written and flushed. opened is the head
-// at which the stream began, now the monotonic time in milliseconds.
-func (m *routeMetrics) count(b *batch, opened uint64, now int64) {
+// count counts a batch of s that has been written and flushed. now is the
+// monotonic time in milliseconds.
+func (m *routeMetrics) count(b *hub.Batch, s *hub.Stream, now int64) {
 	sent, replayed := 0, 0
-	for i := range b.items {
-		switch it := &b.items[i]; {
-		case it.msg == nil:
-			m.gaps[it.reason].Inc()
-		case it.seq <= opened:
+	for i := range b.Items {
+		it := &b.Items[i]
+		switch reason, isGap := it.IsGap(); {
+		case isGap:
+			m.gaps[reason].Inc()
+		case s.Replayed(it):
 			replayed++
 		default:
 			sent++
-			m.delivery.Observe(float64(now-it.msg.received) / 1000)
+			m.delivery.Observe(float64(now-it.Received()) / 1000)
 		}
 	}
 	m.sent.Add(float64(sent + replayed))
@@ -180,106 +179,6 @@ const (
 )
 
 var lossReasons = []lossReason{lossSilent, lossDeaf, lossRole, lossClosed, lossNetwork, lossRefused, lossProtocol}
-
-// lossReasonOf classifies what ended a generation.
-func lossReasonOf(err error) lossReason {
-	if _, ok := errors.AsType[redis.Error](err); ok {
-		return lossRefused
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return lossNetwork
-	}
-	switch {
-	case errors.Is(err, errSilent), errors.Is(err, errUnheard):
-		return lossSilent
-	case errors.Is(err, errDeaf):
-		return lossDeaf
-	case errors.Is(err, errDemoted), errors.Is(err, errCutOff):
-		return lossRole
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return lossClosed
-	}
-	return lossProtocol
-}
-
-// hubCollector tells of the hubs as they are when it is asked. Two may have
-// one name while a reload moves it to another Redis: they add up, but for
-// redis_up, delivery_proved and breaker_state, which are those of a hub a
-// configuration holds.
-type hubCollector struct{}
-
-var (
-	gaugeUp            = newHubDesc("redis_up", "Whether the hub is connected to Redis.")
-	gaugeProved        = newHubDesc("delivery_proved", "Whether the newest message of the hub to itself came back.")
-	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels and patterns that the hub holds, lingering and kept ones included.")
-	gaugeMessages      = newHubDesc("buffer_messages", "Messages in the hub's buffers.")
-	gaugeBreaker       = newHubDesc("breaker_state", "The publisher's breaker: 0 closed, 1 half-open, 2 open.")
-	gaugeBytes         = newHubDesc("buffer_bytes", "Counted bytes in the hub's buffers: payloads, cached events, fixed costs.")
-)
-
-func newHubDesc(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, []string{"hub"}, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (hubCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{gaugeUp, gaugeProved, gaugeSubscriptions, gaugeMessages, gaugeBytes, gaugeBreaker} {
-		to <- d
-	}
-}
-
-// hubSum is what all hubs of one name are together.
-type hubSum struct {
-	held, up, proved         bool
-	channels, messages, size float64
-	breaker                  gobreaker.State
-}
-
-// Collect implements prometheus.Collector.
-func (hubCollector) Collect(to chan<- prometheus.Metric) {
-	states := map[string]*hubSum{}
-	hubs.Range(func(_, pooled any) bool {
-		h := pooled.(*hub)
-		if states[h.name] == nil {
-			states[h.name] = new(hubSum)
-		}
-		states[h.name].add(h)
-		return true
-	})
-	for name, s := range states {
-		for desc, value := range map[*prometheus.Desc]float64{
-			gaugeUp: one(s.up), gaugeProved: one(s.proved), gaugeSubscriptions: s.channels,
-			gaugeMessages: s.messages, gaugeBytes: s.size, gaugeBreaker: float64(s.breaker),
-		} {
-			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, name)
-		}
-	}
-}
-
-func one(is bool) float64 {
-	if is {
-		return 1
-	}
-	return 0
-}
-
-func (s *hubSum) add(h *hub) {
-	h.mu.Lock()
-	held, channels := len(h.registered) > 0, h.countSubscriptionsLocked()
-	h.mu.Unlock()
-	up, g := h.connected.Load(), h.generation.Load()
-	proved := g != nil && g.probing.isProved()
-	breaker := h.publisher.breaker.state()
-	switch {
-	case held == s.held:
-		s.up, s.proved, s.breaker = s.up || up, s.proved || proved, max(s.breaker, breaker)
-	case held:
-		s.held, s.up, s.proved, s.breaker = true, up, proved, breaker
-	}
-	s.channels += float64(channels)
-	s.messages += float64(h.usage.messages.Load())
-	s.size += float64(h.usage.bytes.Load())
-}
 
 // publishStatus says what came of a message.
 type publishStatus string

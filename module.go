@@ -16,22 +16,17 @@
 package redissse
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 )
 
 func init() {
 	caddy.RegisterModule(App{})
-	caddy.RegisterModule(Handler{})
 }
 
 // App configures the hubs. A hub is one shared Redis subscription with the
@@ -57,7 +52,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log = ctx, ctx.Logger()
 	a.leases = map[hubKey]*lease{}
-	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := registerMetrics(ctx.GetMetricsRegistry(), hubCollector{}); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Hubs)) {
@@ -99,246 +94,73 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
-// Handler streams Redis channels to clients as Server-Sent Events. Each
-// message is one event; an event named "gap" says that something may be
-// missing at its place, an event named "cursor" only carries an id.
-type Handler struct {
-	// The name of the hub to read from, "default" if neither this nor redis
-	// is given.
-	Hub string `json:"hub,omitempty"`
-
-	// A Redis URL of its own instead of a named hub, see the app's hubs. All
-	// handlers that give the same one share a hub.
-	Redis string `json:"redis,omitempty"`
-
-	// The channels to stream; at least one, or a pattern. Placeholders are
-	// replaced for each request; one that is empty or unknown makes the
-	// request fail with 400. Glob characters are taken literally.
-	Channels []string `json:"channels,omitempty"`
-
-	// Redis patterns, as PSUBSCRIBE takes them: all channels that match are
-	// streamed. They are constants: a placeholder in one is an error. Default:
-	// none
-	Patterns []string `json:"patterns,omitempty"`
-
-	// What a client without a cursor gets first: "live" (what is published
-	// from now on), "start" (all that is buffered), "last <n>" or
-	// "since <duration>". Default: live
-	From string `json:"from,omitempty"`
-
-	// Whether clients may choose that with ?from=start, ?last=<n> or
-	// ?since=<Unix seconds or RFC 3339>. Default: false
-	ClientFrom bool `json:"client_from,omitempty"`
-
-	// How events are named: "none", "channel", or "field <name>" for the
-	// string under that key at the top level of a JSON payload. Names over 64
-	// bytes, with line ends, or equal to open, error or the gap or cursor
-	// event are left out. Default: none
-	Event string `json:"event,omitempty"`
-
-	// How often an idle stream gets an event that only carries its cursor:
-	// above 0 and under 60s, which is when proxies lose patience. Default: 15s
-	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
-
-	// How long a browser waits before it comes back, 1ms to 10m. Default: 2s
-	Retry caddy.Duration `json:"retry,omitempty"`
-
-	// How long a request waits for Redis to confirm its channels. The stream
-	// opens then anyway, with a gap once they are confirmed. 1ms to 1m.
-	// Default: 2s
-	OpenTimeout caddy.Duration `json:"open_timeout,omitempty"`
-
-	// A client that takes no 16 KiB for this long is disconnected, 100ms to
-	// 10m. Default: 10s
-	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
-
-	// Streams end at a random moment of the last tenth of this age, 1s to 1
-	// year, counted from the request's start. Clients come back by themselves
-	// and miss nothing; what stands before this handler, such as
-	// forward_auth, sees them again. Below the server's write_timeout, which
-	// would cut streams, they end in time anyway. Default: no limit
-	MaxStreamAge caddy.Duration `json:"max_stream_age,omitempty"`
-
-	// Over which time streams end when their configuration goes.
-	Drain *Drain `json:"drain,omitempty"`
-
-	// How many streams may be open at once, 1 to 10000000. More are refused:
-	// an EventSource comes back by itself, others get 503. Those that an
-	// earlier configuration drains do not count. Default: no limit
-	MaxStreams int `json:"max_streams,omitempty"`
-
-	// How many streams may be open with the same value of a key, such as a
-	// client's address. More are refused: an EventSource comes back by itself,
-	// others get 429. Default: no limits
-	MaxStreamsPer []StreamLimit `json:"max_streams_per,omitempty"`
-
-	// The origins, such as https://app.example.com, whose pages may read
-	// streams although they are of another origin, with their credentials.
-	// Default: none
-	CORSOrigins []string `json:"cors_origins,omitempty"`
-
-	// The event name of gaps. Default: gap
-	GapEvent string `json:"gap_event,omitempty"`
-
-	// The event name of cursors and heartbeats. Default: cursor
-	CursorEvent string `json:"cursor_event,omitempty"`
-
-	channels     []string
-	patterns     []string
-	from         start
-	format       format
-	heartbeat    time.Duration
-	retry        time.Duration
-	openTimeout  time.Duration
-	stallTimeout time.Duration
-	maxAge       time.Duration // 0: no limit
-	route        string        // the channels and patterns as configured, for metrics
-	metrics      *routeMetrics
-	drain        *drain
-	tenancy      *tenancy
-	limits       *streamLimits
-	cors         *cors
-}
-
-// Drain says over which time streams end, each at a random moment of it, so
-// that clients do not all come back at once. With a grace_period it takes no
-// more than 4/5 of that, after which Caddy would cut them.
-type Drain struct {
-	// When the configuration is replaced, at most 1h. Negative: at once.
-	// Default: 30s
-	Reload caddy.Duration `json:"reload,omitempty"`
-
-	// When Caddy exits, which waits for it, at most 1h. Negative: at once.
-	// Default: 5s
-	Exit caddy.Duration `json:"exit,omitempty"`
-}
-
-// CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.redis_sse", New: func() caddy.Module { return new(Handler) }}
-}
-
-const (
-	defaultHeartbeat    = 15 * time.Second
-	defaultRetry        = 2 * time.Second
-	defaultOpenTimeout  = 2 * time.Second
-	defaultStallTimeout = 10 * time.Second
-	defaultDrainReload  = 30 * time.Second
-	defaultDrainExit    = 5 * time.Second
-	defaultGapEvent     = "gap"
-	defaultCursorEvent  = "cursor"
-	// maxHeartbeat is below 60 s, at which common proxies end what is silent.
-	maxHeartbeat = time.Minute - 1
-)
-
-// Provision checks the configuration and takes the hub. It does no I/O.
-func (h *Handler) Provision(ctx caddy.Context) error {
-	if err := h.resolve(); err != nil {
-		return err
+// lease resolves a hub and takes the app's own claim on it, once per hub.
+func (a *App) lease(name string, config *Hub) (*lease, error) {
+	if config == nil {
+		config = new(Hub)
 	}
-	for _, channel := range h.channels {
-		if strings.ContainsAny(withoutPlaceholders(channel), "*?[") {
-			ctx.Logger().Warn("channel has glob characters and is taken literally: did you mean pattern?", zap.String("channel", channel))
-		}
-	}
-	app, lease, err := acquireFor(ctx, h.Hub, h.Redis)
+	settings, err := config.resolve()
 	if err != nil {
-		return err
-	}
-	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
-	h.metrics = newRouteMetrics(lease.hub.name, h.route)
-	h.drain.grace = func() time.Duration { return app.grace }
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		h.capAge(time.Duration(server.WriteTimeout), ctx.Logger())
-		// Exit waits for open requests before it cancels ctx: ending streams
-		// with the context would be too late.
-		server.RegisterOnShutdown(h.drain.begin)
-		rememberConns(server)
-	} else {
-		context.AfterFunc(ctx, h.drain.begin)
-	}
-	return nil
-}
-
-// resolve checks every field and fills in what is not set.
-func (h *Handler) resolve() error {
-	if len(h.Channels)+len(h.Patterns) == 0 {
-		return errNoChannel
-	}
-	if err := checkPatterns("pattern", h.Patterns); err != nil {
-		return err
-	}
-	h.patterns = slices.Compact(slices.Sorted(slices.Values(h.Patterns)))
-	h.channels = nil
-	for _, channel := range h.Channels {
-		channel = canonicalPlaceholders(channel)
-		if err := checkChannel(channel); err != nil {
-			return err
+		if name == "" {
+			return nil, err
 		}
-		h.channels = append(h.channels, channel)
+		return nil, fmt.Errorf("hub %q: %w", name, err)
 	}
-	var err error
-	if h.from, err = parseFrom(h.From); err != nil {
-		return err
+	o := settings.redis
+	key := hubKey{name: name, network: o.Network, addr: o.Addr, user: o.Username}
+	if l := a.leases[key]; l != nil {
+		if first := l.settings.redis; first.Password != o.Password || (first.TLSConfig == nil) != (o.TLSConfig == nil) {
+			return nil, fmt.Errorf("redis at %q is given twice, with another password or TLS", o.Addr)
+		}
+		return l, nil
 	}
-	if h.format, err = parseFormat(h.Event, h.GapEvent, h.CursorEvent); err != nil {
-		return err
+	l, err := claim(key, settings, a.log)
+	if err != nil {
+		return nil, err
 	}
-	var window Drain
-	if h.Drain != nil {
-		window = *h.Drain
-	}
-	h.drain = newDrain()
-	h.route = strings.Join(slices.Concat(h.Channels, h.Patterns), " ")
-	return errors.Join(
-		h.resolveMaxAge(),
-		h.resolveLimits(),
-		inRange("heartbeat", h.Heartbeat, defaultHeartbeat, time.Millisecond, maxHeartbeat, &h.heartbeat),
-		inRange("retry", h.Retry, defaultRetry, time.Millisecond, 10*time.Minute, &h.retry),
-		inRange("open_timeout", h.OpenTimeout, defaultOpenTimeout, time.Millisecond, time.Minute, &h.openTimeout),
-		inRange("stall_timeout", h.StallTimeout, defaultStallTimeout, 100*time.Millisecond, 10*time.Minute, &h.stallTimeout),
-		inRange("drain", max(window.Reload, -1), defaultDrainReload, -1, time.Hour, &h.drain.reload),
-		inRange("drain", max(window.Exit, -1), defaultDrainExit, -1, time.Hour, &h.drain.exit),
-	)
+	a.leases[key] = l
+	return l, nil
 }
 
-func (h *Handler) resolveLimits() error {
-	var errs []error
-	if h.MaxStreams != 0 {
-		errs = append(errs, inRange("max_streams", int64(h.MaxStreams), 0, 1, maxStreams, new(int64)))
+// acquire takes a handler's claim on the hub called name or, if redis is not
+// empty, on the nameless hub that all handlers with that URL share.
+func (a *App) acquire(name, redis string) (*lease, error) {
+	config := &Hub{Redis: redis}
+	switch {
+	case redis != "" && name != "":
+		return nil, fmt.Errorf("hub %q and redis are both given: a handler takes one of them", name)
+	case redis == "":
+		if name == "" {
+			name = defaultHub
+		}
+		var ok bool
+		if config, ok = a.Hubs[name]; !ok && name != defaultHub {
+			return nil, fmt.Errorf("hub %q is not defined", name)
+		}
 	}
-	for _, limit := range h.MaxStreamsPer {
-		errs = append(errs, limit.check())
+	own, err := a.lease(name, config)
+	if err != nil {
+		return nil, err
 	}
-	h.limits = newStreamLimits(h.MaxStreams, h.MaxStreamsPer)
-	var err error
-	h.cors, err = newCORS(h.CORSOrigins, "GET, HEAD, POST")
-	return errors.Join(append(errs, err)...)
+	return claim(own.key, own.settings, a.log)
 }
 
-func (h *Handler) resolveMaxAge() error {
-	if h.maxAge = 0; h.MaxStreamAge == 0 {
-		return nil
+// acquireFor is acquire for a handler that is being provisioned.
+func acquireFor(ctx caddy.Context, name, redis string) (*App, *lease, error) {
+	loaded, err := ctx.App("redis_sse")
+	if err != nil {
+		return nil, nil, fmt.Errorf("loading the redis_sse app: %w", err)
 	}
-	return inRange("max_stream_age", h.MaxStreamAge, 0, time.Second, 365*24*time.Hour, &h.maxAge)
+	app := loaded.(*App)
+	lease, err := app.acquire(name, redis)
+	return app, lease, err
 }
 
-// Cleanup gives the hub up, at once or when the last open stream ends. It
-// does not wait for them: a reload would wait as long as the longest stream.
-func (h *Handler) Cleanup() error {
-	if h.tenancy == nil {
-		return nil // not provisioned to the end
-	}
-	return h.tenancy.close()
-}
+const defaultHub = "default"
 
 // Interface guards
 var (
-	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
-	_ caddy.Provisioner           = (*Handler)(nil)
-	_ caddy.CleanerUpper          = (*Handler)(nil)
-	_ caddy.App                   = (*App)(nil)
-	_ caddy.Provisioner           = (*App)(nil)
-	_ caddy.CleanerUpper          = (*App)(nil)
-	_ caddy.Destructor            = (*hub)(nil)
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
 )

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
 
@@ -84,6 +85,9 @@ func (o *outages) awaitNoticed(n int) {
 }
 
 func TestAnOutageIsOneGapPerChannelInItsPlace(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	for name, test := range map[string]struct {
 		cut   func(*outages, int)
 		clean bool
@@ -184,9 +188,9 @@ func TestAHoleTowardsRedisLosesNothing(t *testing.T) {
 // TestTheJudgeSeesALossWithoutItsGap is the negative control of the tests above.
 func TestTheJudgeSeesALossWithoutItsGap(t *testing.T) {
 	book := []published{{receivers: 1}, {receivers: 1}, {err: errors.New("down")}, {receivers: 0}, {receivers: 1}, {receivers: 1}}
-	at := func(seq uint64) cursor { return cursor{seq: seq} }
+	at := func(seq uint64) place { return place{seq: seq} }
 	place := at(1).String()
-	g := &gap{Channel: "a", Reason: gapDisconnected, After: &place}
+	g := &told{Channel: "a", Reason: gapDisconnected, After: &place}
 	good := []delivered{{n: 0, id: at(1)}, {n: -1, gap: g, id: at(5)}, {n: 4, id: at(6)}, {n: 5, id: at(7)}}
 	if err := judgeOutage(book, good, 1, true); err != nil {
 		t.Errorf("a good history: %v", err)
@@ -273,7 +277,7 @@ func TestAGenerationDialsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, over := newGeneration(t.Context(), newHub("", s, zap.NewNop()))
+	g, over := newGeneration(t.Context(), &newHub("", s, zap.NewNop()).subscriber)
 	defer g.fail(nil)
 	dial := g.options(over).Dialer
 	conn, err := dial(t.Context(), "tcp", server.Addr())

@@ -29,7 +29,7 @@ const patternRoutes = `
 type patternWitness struct {
 	*witness
 	named []string
-	gaps  []gap // of the pattern
+	gaps  []told // of the pattern
 }
 
 func newPatternWitness(t *testing.T, s *ssetest.Stream, covered []string, named ...string) *patternWitness {
@@ -43,9 +43,9 @@ func (w *patternWitness) take(e ssetest.Event) {
 		return
 	}
 	g := outageGap(w.t, e)
-	id, _ := parseCursor(e.ID)
+	id, _ := placeOf(e.ID)
 	if g.After != nil {
-		if after, _ := parseCursor(*g.After); after.seq == id.seq {
+		if after, _ := placeOf(*g.After); after.seq == id.seq {
 			id.seq++ // one of several gaps in one place, of which only the last has the place's id
 		}
 	}

@@ -10,8 +10,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // The tests here use a hub without Caddy, of which there is only one in a process: those that must wait for real time can do so
@@ -19,7 +22,7 @@ import (
 
 // probed is a running hub with a stream of each of its channels.
 type probed struct {
-	*hub
+	*redisHub
 	t    *testing.T
 	logs *observer.ObservedLogs
 }
@@ -61,7 +64,7 @@ func startProbed(t *testing.T, url string, every time.Duration, channels ...stri
 			}
 		}
 	})
-	if _, err := h.open(channels, nil, newWaiter()); err != nil {
+	if _, err := h.memory.Open(channels, nil, hub.NewWaiter()); err != nil {
 		t.Fatal(err)
 	}
 	h.start()
@@ -71,23 +74,10 @@ func startProbed(t *testing.T, url string, every time.Duration, channels ...stri
 	return h
 }
 
-// buffered looks at a channel's buffer under its lock.
-func (h *probed) buffered(channel string, look func(*buffer)) {
-	h.mu.Lock()
-	b := h.buffers.get(channel)
-	h.mu.Unlock()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	look(b)
-}
-
 // awaitLive returns when Redis has confirmed the channel.
 func (h *probed) awaitLive(channel string) {
 	h.t.Helper()
-	await(h.t, "the confirmation of "+channel, func() (live bool) {
-		h.buffered(channel, func(b *buffer) { live = b.live })
-		return live
-	})
+	await(h.t, "the confirmation of "+channel, func() bool { return h.held(channel).live })
 }
 
 // awaitMessage returns when the channel's newest message is payload.
@@ -96,23 +86,58 @@ func (h *probed) awaitMessage(channel, payload string) {
 	await(h.t, "a message", func() bool { return h.newest(channel) == payload })
 }
 
-func (h *probed) newest(channel string) (payload string) {
-	h.buffered(channel, func(b *buffer) {
-		if n := b.entries.len(); n > 0 {
-			payload = b.entries.at(n - 1).payload
+// events are what the hub has of a channel, as a client that comes for all of it gets it.
+func (h *probed) events(channel string) (events []ssetest.Event) {
+	h.t.Helper()
+	w := hub.NewWaiter()
+	s, err := h.memory.Open([]string{channel}, nil, w)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer h.memory.Close(s, w)
+	f, err := hub.ParseFormat("", "", "")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s.Begin(hub.FromStart(), h.memory.Clock.Now())
+	p := ssetest.NewParser()
+	for more := true; more; {
+		var b hub.Batch
+		s.Read(&b)
+		for i := range b.Items {
+			out, body, _, _ := h.memory.Encode(nil, &b.Items[i], &f)
+			events = append(events, p.Push(append(out, body...))...)
 		}
-	})
+		s.Wrote(&b)
+		more = b.More
+	}
+	return events
+}
+
+func (h *probed) newest(channel string) (payload string) {
+	for _, e := range h.events(channel) {
+		if e.Type == "message" {
+			payload = e.Data
+		}
+	}
 	return payload
 }
 
-func (h *probed) gaps(channel string) (n int) {
-	h.buffered(channel, func(b *buffer) { n = b.breaks.len() })
-	return n
-}
+func (h *probed) gaps(channel string) int { return h.held(channel).gaps }
 
 // gapAfter is where the channel's newest gap says that it was complete.
-func (h *probed) gapAfter(channel string) (after mark) {
-	h.buffered(channel, func(b *buffer) { after = b.breaks.at(b.breaks.len() - 1).after })
+func (h *probed) gapAfter(channel string) (after place) {
+	h.t.Helper()
+	for _, e := range h.events(channel) {
+		if e.Type != "gap" {
+			continue
+		}
+		g, err := decodeGap(e.Data)
+		if err != nil || g.After == nil {
+			h.t.Fatalf("the gap %s has no after: %v", e.Data, err)
+		}
+		after, _ = placeOf(*g.After)
+	}
 	return after
 }
 
@@ -146,7 +171,7 @@ func (h *probed) wantLost(want ...lossReason) {
 }
 
 func (h *probed) proved() bool {
-	g := h.generation.Load()
+	g := h.subscriber.generation.Load()
 	return g != nil && g.probing.isProved()
 }
 
@@ -162,7 +187,7 @@ func (h *probed) awaitProved(n uint64) {
 func (h *probed) rounds(n int) {
 	h.t.Helper()
 	for range n {
-		g := h.generation.Load()
+		g := h.subscriber.generation.Load()
 		if g == nil {
 			h.t.Fatal("the generation has ended")
 		}

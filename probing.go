@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // probing is what a connection generation knows of its probes. A probe is a
@@ -16,14 +18,14 @@ type probing struct {
 	payload   string // of the probe under way; empty: there is none
 	sent      int64  // when its PUBLISH was about to be written, as started
 	started   time.Time
-	complete  mark  // where all was complete when it was about to be written
-	acked     int64 // when its PUBLISH was answered; 0: not yet
-	weak      bool  // it may well be lost on its way: see acknowledged
-	proved    bool  // the newest one came back
-	ponged    int64 // when the newest PING that has been answered was written
-	role      role  // of the server, as last seen
-	loyal     mark  // where all was complete before the role was last found to be well
-	heard     mark  // where all was complete before the newest probe that came back was published
+	complete  hub.Mark // where all was complete when it was about to be written
+	acked     int64    // when its PUBLISH was answered; 0: not yet
+	weak      bool     // it may well be lost on its way: see acknowledged
+	proved    bool     // the newest one came back
+	ponged    int64    // when the newest PING that has been answered was written
+	role      role     // of the server, as last seen
+	loyal     hub.Mark // where all was complete before the role was last found to be well
+	heard     hub.Mark // where all was complete before the newest probe that came back was published
 	refused   map[dispensable]bool
 }
 
@@ -41,7 +43,7 @@ var (
 
 // begin puts a probe under way, if none is and if it can come back. Up to m
 // all is complete.
-func (p *probing) begin(payload string, started time.Time, now int64, m mark) bool {
+func (p *probing) begin(payload string, started time.Time, now int64, m hub.Mark) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.listening || p.payload != "" {
@@ -113,7 +115,7 @@ func (p *probing) overdue(now int64) bool {
 
 // become records a role, and returns what is wrong with it after the one
 // before. m is where all was complete before it was asked for.
-func (p *probing) become(now role, m mark) error {
+func (p *probing) become(now role, m hub.Mark) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.role
@@ -129,7 +131,7 @@ func (p *probing) become(now role, m mark) error {
 // with err: m, but for a server that had ceased to be the publishers'. It
 // went on answering, and delivering, until that was noticed, and what it
 // answered since it was last known to be well proves nothing.
-func (p *probing) sound(err error, m mark) mark {
+func (p *probing) sound(err error, m hub.Mark) hub.Mark {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch lossReasonOf(err) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // probeMillis is probeTimeout in the unit of the monotonic clock.
@@ -18,11 +20,11 @@ const probeMillis = int64(probeTimeout / time.Millisecond)
 func startedProbing(t *testing.T, now int64) *probing {
 	t.Helper()
 	p := new(probing)
-	if p.begin("early", time.Now(), now, mark{}) {
+	if p.begin("early", time.Now(), now, hub.Mark{}) {
 		t.Error("a probe began before Redis had confirmed its channel")
 	}
 	p.listens()
-	if !p.begin("one", time.Now(), now, mark{}) {
+	if !p.begin("one", time.Now(), now, hub.Mark{}) {
 		t.Fatal("no probe began")
 	}
 	return p
@@ -72,7 +74,7 @@ func TestOnlyTheNewestProbeProvesDelivery(t *testing.T) {
 		}
 	}
 	step("under way", false)
-	if p.begin("two", time.Now(), 1, mark{}) {
+	if p.begin("two", time.Now(), 1, hub.Mark{}) {
 		t.Error("two are under way")
 	}
 	if sent, _, ok := p.arrived("one"); !ok || sent != 0 {
@@ -84,22 +86,22 @@ func TestOnlyTheNewestProbeProvesDelivery(t *testing.T) {
 			t.Errorf("%q is taken for a probe under way", strange)
 		}
 	}
-	p.begin("two", time.Now(), 1, mark{})
+	p.begin("two", time.Now(), 1, hub.Mark{})
 	step("the next is under way", true)
 	p.abandoned("two")
 	step("its PUBLISH failed", false)
-	p.begin("three", time.Now(), 1, mark{})
+	p.begin("three", time.Now(), 1, hub.Mark{})
 	p.arrived("three")
-	p.begin("four", time.Now(), 1, mark{})
+	p.begin("four", time.Now(), 1, hub.Mark{})
 	p.acknowledged("four", 1, true)
 	p.overdue(2 + probeMillis)
 	step("a weak one did not come", false)
-	if !p.begin("five", time.Now(), 1, mark{}) {
+	if !p.begin("five", time.Now(), 1, hub.Mark{}) {
 		t.Error("a weak probe is under way for ever")
 	}
 	p.acknowledged("five", 1, false)
 	p.arrived("five")
-	p.begin("six", time.Now(), 2, mark{})
+	p.begin("six", time.Now(), 2, hub.Mark{})
 	p.acknowledged("six", 2, false)
 	p.overdue(3 + probeMillis)
 	step("one is late, behind a backlog", false)
@@ -131,27 +133,32 @@ func TestAProbeTellsThatPingsDoNotReachRedis(t *testing.T) {
 				s.deadAfter = dead
 				w.hub.settings.Store(&s)
 				g := w.gen
-				now := w.hub.clock.monotonic
+				now := w.hub.memory.Clock.Monotonic
 				time.Sleep(time.Hour)                    // hubs are older than their PINGs
 				at := now() + time.Minute.Milliseconds() // of the PUBLISH
 				until := func(then int64) { time.Sleep(time.Duration(then-now()) * time.Millisecond) }
 				if test.ping {
 					until(at - test.age.Milliseconds())
-					g.expect(&command{kind: subscribeCommand, subs: []*subscription{{}, {}}})
-					g.expect(&command{kind: pingCommand, sent: now()})
+					if _, err := w.hub.memory.Open([]string{"a", "b"}, nil, hub.NewWaiter()); err != nil {
+						t.Fatal(err)
+					}
+					g.replies.Next()
+					g.replies.Ping()
 				}
 				if test.reply > 0 {
 					until(at - test.reply.Milliseconds())
-					g.advance(g.head())
+					if err := g.confirmed(&redis.Subscription{Kind: "subscribe", Channel: "a"}); err != nil && test.ping {
+						t.Fatal(err)
+					}
 				}
 				until(at)
 				if test.ping {
-					g.expect(&command{kind: pingCommand, sent: now()})
+					g.replies.Ping()
 				}
 				g.probing.listens()
-				g.probing.begin("x", time.Now(), now(), mark{})
+				g.probing.begin("x", time.Now(), now(), hub.Mark{})
 				time.Sleep(test.transit)
-				err := g.heard(&redis.Message{Channel: w.hub.prober.channel, Payload: "x"})
+				err := g.heard(&redis.Message{Channel: w.hub.subscriber.prober.channel, Payload: "x"})
 				if errors.Is(err, errUnheard) != test.unheard || !test.unheard && err != nil {
 					t.Errorf("the error is %v", err)
 				}
@@ -163,15 +170,15 @@ func TestAProbeTellsThatPingsDoNotReachRedis(t *testing.T) {
 func TestADeafRedisIsNoticedWithinTheBound(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		s := *w.hub.settings.Load()
-		s.pingInterval, s.deadAfter, s.linger = defaultPingInterval, defaultDeadAfter, time.Hour
+		s.pingInterval, s.deadAfter, s.Linger = defaultPingInterval, defaultDeadAfter, time.Hour
 		w.hub.settings.Store(&s)
-		g, life := newGeneration(t.Context(), w.hub)
-		w.hub.generation.Store(g)
+		g, life := newGeneration(t.Context(), &w.hub.subscriber)
+		w.hub.subscriber.generation.Store(g)
 		w.hub.running.Go(func() { w.hub.tick(life) })
-		conn := &watchedConn{clock: w.hub.clock}
+		conn := &watchedConn{clock: w.hub.memory.Clock}
 		g.conn.Store(conn)
 		g.probing.listens()
-		now := w.hub.clock.monotonic
+		now := w.hub.memory.Clock.Monotonic
 		// The worst case: it falls deaf right after a probe, and the PUBLISH of the next takes all its time.
 		begin := time.Now()
 		answering := func(until time.Duration) {
@@ -182,7 +189,7 @@ func TestADeafRedisIsNoticedWithinTheBound(t *testing.T) {
 			}
 		}
 		answering(defaultProbeInterval)
-		g.probing.begin("x", time.Now(), now(), mark{})
+		g.probing.begin("x", time.Now(), now(), hub.Mark{})
 		answering(defaultProbeInterval + commandTimeout)
 		g.probing.acknowledged("x", now(), false)
 		answering(time.Hour)
@@ -221,32 +228,32 @@ func TestRolesAreRead(t *testing.T) {
 
 // What a server answered since it was last known to be well proves nothing, if it turns out that it was not.
 func TestWhereAllIsCompleteWhenAGenerationEnds(t *testing.T) {
-	p := &probing{loyal: mark{1, 1}, heard: mark{2, 2}}
-	now := mark{9, 9}
-	want := func(when string, role, deaf mark) {
+	p := &probing{loyal: hub.Mark{MS: 1, Seq: 1}, heard: hub.Mark{MS: 2, Seq: 2}}
+	now := hub.Mark{MS: 9, Seq: 9}
+	want := func(when string, role, deaf hub.Mark) {
 		t.Helper()
-		for err, want := range map[error]mark{errCutOff: role, errDemoted: role, errDeaf: deaf, errSilent: now, errUnheard: now, io.EOF: now} {
+		for err, want := range map[error]hub.Mark{errCutOff: role, errDemoted: role, errDeaf: deaf, errSilent: now, errUnheard: now, io.EOF: now} {
 			if got := p.sound(fmt.Errorf("ending: %w", err), now); got != want {
 				t.Errorf("%s, %q: complete before %v, want %v", when, err, got, want)
 			}
 		}
 	}
-	want("before the first round", mark{1, 1}, mark{2, 2})
+	want("before the first round", hub.Mark{MS: 1, Seq: 1}, hub.Mark{MS: 2, Seq: 2})
 	p.listens()
-	p.begin("one", time.Now(), 1, mark{3, 3})
-	if err := p.become(role{kind: roleMaster}, mark{4, 4}); err != nil {
+	p.begin("one", time.Now(), 1, hub.Mark{MS: 3, Seq: 3})
+	if err := p.become(role{kind: roleMaster}, hub.Mark{MS: 4, Seq: 4}); err != nil {
 		t.Error(err)
 	}
-	want("a probe under way", mark{4, 4}, mark{2, 2})
+	want("a probe under way", hub.Mark{MS: 4, Seq: 4}, hub.Mark{MS: 2, Seq: 2})
 	p.arrived("one")
-	want("a probe back", mark{4, 4}, mark{3, 3})
-	p.begin("two", time.Now(), 2, mark{5, 5})
+	want("a probe back", hub.Mark{MS: 4, Seq: 4}, hub.Mark{MS: 3, Seq: 3})
+	p.begin("two", time.Now(), 2, hub.Mark{MS: 5, Seq: 5})
 	p.abandoned("two")
-	p.begin("three", time.Now(), 2, mark{6, 6})
-	if err := p.become(role{kind: roleCutOff}, mark{7, 7}); !errors.Is(err, errCutOff) {
+	p.begin("three", time.Now(), 2, hub.Mark{MS: 6, Seq: 6})
+	if err := p.become(role{kind: roleCutOff}, hub.Mark{MS: 7, Seq: 7}); !errors.Is(err, errCutOff) {
 		t.Errorf("cut off: %v", err)
 	}
-	want("a probe lost, and cut off", mark{4, 4}, mark{3, 3})
+	want("a probe lost, and cut off", hub.Mark{MS: 4, Seq: 4}, hub.Mark{MS: 3, Seq: 3})
 }
 
 func TestRolesThatEndAGeneration(t *testing.T) {
@@ -272,21 +279,24 @@ func TestRolesThatEndAGeneration(t *testing.T) {
 	}
 }
 
+// unanswered reports whether something that was written is not answered.
+func unanswered(g *generation) bool { kind, _ := g.replies.Asked(); return kind != "" }
+
 func TestStrangeRepliesToTheProbeChannelEndTheGeneration(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		g := w.gen
-		g.expect(&command{kind: probeCommand})
+		g.replies.Probe(w.hub.subscriber.prober.channel)
 		for _, r := range []*redis.Subscription{
-			{Kind: "subscribe", Channel: "a"}, {Kind: "unsubscribe", Channel: w.hub.prober.channel},
+			{Kind: "subscribe", Channel: "a"}, {Kind: "unsubscribe", Channel: w.hub.subscriber.prober.channel},
 		} {
 			if g.confirmed(r) == nil {
 				t.Errorf("%+v is taken", r)
 			}
 		}
-		if err := g.refused(refusedByACL("NOAUTH no")); lossReasonOf(err) != lossRefused {
+		if err := g.errorReply(rejection("NOAUTH no")); lossReasonOf(err) != lossRefused {
 			t.Errorf("the error is %v", err)
 		}
-		if err := g.refused(refusedByACL("NOPERM no")); err != nil || g.head() != nil {
+		if err := g.errorReply(rejection("NOPERM no")); err != nil || unanswered(g) {
 			t.Errorf("a refusal is not done without: %v", err)
 		}
 	})

@@ -71,10 +71,6 @@ const (
 	// message only once it is complete.
 	bodyTimeout = 10 * time.Second
 	minBodyRate = 1 << 10
-
-	// publishRetryAfter is what a 503 asks for at most: Redis is usually back
-	// sooner than the breaker's time is over, and a refusal costs nothing.
-	publishRetryAfter = 5 * time.Second
 )
 
 // Provision checks the configuration and takes the hub. It does no I/O.
@@ -88,7 +84,7 @@ func (h *PublishHandler) Provision(ctx caddy.Context) error {
 	}
 	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
 	h.metrics = newPublishMetrics(lease.hub.name, h.Channel)
-	if most := lease.settings.limits.message; h.maxSize > most {
+	if most := lease.settings.Limits.Message; h.maxSize > most {
 		ctx.Logger().Warn("max_size is above the hub's max_message: clients get a gap for what is larger",
 			zap.Int64("max_size", h.maxSize), zap.Int64("max_message", most))
 	}

@@ -30,10 +30,10 @@ func judgeBreaker(t *testing.T, p *publishServer, down, up func(), accepted func
 	core, logs := observer.New(zap.InfoLevel)
 	p.hub.logger.Store(zap.New(core))
 	p.hub.start()
-	await(t, "a connection", p.hub.connected.Load)
+	await(t, "a connection", p.hub.subscriber.connected.Load)
 	p.post("before").want(t, http.StatusOK, "", 1)
 	down()
-	await(t, "the loss of the connection", func() bool { return !p.hub.connected.Load() })
+	await(t, "the loss of the connection", func() bool { return !p.hub.subscriber.connected.Load() })
 	for range defaultBreakerFailures {
 		p.post("down").want(t, http.StatusServiceUnavailable, dropUnreachable, 1)
 	}
@@ -73,7 +73,7 @@ func judgeBreaker(t *testing.T, p *publishServer, down, up func(), accepted func
 }
 
 // stopReconnecting has the hub make no connection of its own any more.
-func (h *hub) stopReconnecting() {
+func (h *redisHub) stopReconnecting() {
 	h.mu.Lock()
 	h.stop()
 	h.mu.Unlock()
@@ -109,7 +109,7 @@ func TestAProbeClosesTheBreakerOfAHubThatStayedConnected(t *testing.T) {
 	server := redistest.Start(t)
 	p := startPublishing(t, breakerHub(server.URL()), &PublishHandler{})
 	p.hub.start()
-	await(t, "a connection", p.hub.connected.Load)
+	await(t, "a connection", p.hub.subscriber.connected.Load)
 	b := &p.hub.publisher.breaker
 	for range defaultBreakerFailures {
 		_, _ = b.attempt(p.hub.settings.Load().publishing.breaker, func() (int64, error) { return 0, errBreakerFailure })
@@ -130,13 +130,13 @@ func TestAPongIsNoProofWhereProbesArePossible(t *testing.T) {
 	for range defaultBreakerFailures {
 		_, _ = b.attempt(p.hub.settings.Load().publishing.breaker, func() (int64, error) { return 0, errBreakerFailure })
 	}
-	first, before := p.hub.generation.Load(), fake.count("PUBLISH")
+	first, before := p.hub.subscriber.generation.Load(), fake.count("PUBLISH")
 	fake.set(func() {
 		for c := range fake.conns {
 			_ = c.Close()
 		}
 	})
-	await(t, "a probe of another connection", func() bool { return p.hub.generation.Load() != first && fake.count("PUBLISH") > before })
+	await(t, "a probe of another connection", func() bool { return p.hub.subscriber.generation.Load() != first && fake.count("PUBLISH") > before })
 	if state := b.state(); state != gobreaker.StateOpen {
 		t.Errorf("the breaker is %v", state)
 	}

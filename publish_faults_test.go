@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
 
@@ -244,7 +245,12 @@ func TestARequestThatEndsEarlyCountsForNothing(t *testing.T) {
 	unknown := p.h.metrics.published[publishUnknown]
 	over := func() float64 { return metricValue(t, fails) + metricValue(t, unknown) }
 	for i := range 3 {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		before := p.arrived.Load()
+		go func() { // has patience only from when it is being served
+			_ = proctest.Within(proctest.Patience, func() bool { return p.arrived.Load() != before })
+			time.AfterFunc(200*time.Millisecond, cancel)
+		}()
 		if got, err := p.try(ctx, http.MethodPost, strings.NewReader("early"), nil); err == nil {
 			t.Errorf("got %+v", got)
 		}
@@ -273,7 +279,8 @@ func TestARequestThatEndsBetweenAttemptsIsNotFailedByRedis(t *testing.T) {
 		_, _, err := p.hub.publisher.publish(ctx, "news", nil)
 		failed <- err
 	}()
-	await(t, "the first attempt", func() bool { return fake.count("PUBLISH") == 1 })
+	of := p.hub.publisher.settings.Load().publishing.breaker
+	await(t, "the first attempt to fail", func() bool { return p.hub.publisher.breaker.circuit(of).Counts().TotalFailures == 1 })
 	cancel()
 	if err := <-failed; verdictOf(err).reason != dropCanceled || !errors.Is(err, context.Canceled) {
 		t.Errorf("%v: %+v, want that it was canceled", err, verdictOf(err))

@@ -100,9 +100,9 @@ func TestAReloadWaitsForNoMessageAndLosesNone(t *testing.T) {
 }
 
 // hubIsThere reports whether anything holds the hub.
-func hubIsThere(h *hub) (there bool) {
+func hubIsThere(h *redisHub) (there bool) {
 	hubs.Range(func(_, value any) bool {
-		there = there || value.(*hub) == h
+		there = there || value.(*redisHub) == h
 		return true
 	})
 	return there

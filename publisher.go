@@ -14,6 +14,57 @@ import (
 	"go.uber.org/zap"
 )
 
+// Publisher says how often publishing is tried and when it is given up for a
+// while. Each attempt may take 2 seconds. One that may have reached Redis is
+// never repeated.
+type Publisher struct {
+	// How often a message is tried at most, 1 to 10. Default: 3
+	Attempts int `json:"attempts,omitempty"`
+
+	// The wait before the second attempt is at most this, before later ones
+	// twice as much each, up to 5s: 1ms to 5s. Default: 100ms
+	Backoff caddy.Duration `json:"backoff,omitempty"`
+
+	// After this many failures in a row publishing fails at once, with 503: 1
+	// to 1000. Default: 5
+	BreakerFailures int `json:"breaker_failures,omitempty"`
+
+	// For how long it does at most, before one attempt is let through: 1s to
+	// 1h. It is let through sooner if Redis is proved to be back: when a
+	// message of the hub to itself arrives. Default: 60s
+	BreakerReset caddy.Duration `json:"breaker_reset,omitempty"`
+}
+
+// resolve checks the configuration, which may be nil, and fills in what is not
+// set.
+func (c *Publisher) resolve() (p publishing, err error) {
+	if c == nil {
+		c = new(Publisher)
+	}
+	var attempts, failures int64
+	err = errors.Join(
+		inRange("attempts", int64(c.Attempts), defaultAttempts, 1, 10, &attempts),
+		inRange("backoff", c.Backoff, defaultBackoff, time.Millisecond, maxPublishWait, &p.backoff),
+		inRange("breaker_failures", int64(c.BreakerFailures), defaultBreakerFailures, 1, 1000, &failures),
+		inRange("breaker_reset", c.BreakerReset, defaultBreakerReset, time.Second, time.Hour, &p.breaker.reset),
+	)
+	p.attempts, p.breaker.failures = int(attempts), int(failures)
+	return p, err
+}
+
+// Three attempts outlive a Redis that restarts empty. Five failures in a row
+// are two requests that met nobody.
+const (
+	defaultAttempts        = 3
+	defaultBackoff         = 100 * time.Millisecond
+	defaultBreakerFailures = 5
+	defaultBreakerReset    = 60 * time.Second
+)
+
+// publishRetryAfter is what a 503 asks for at most: Redis is usually back
+// sooner than the breaker's time is over, and a refusal costs nothing.
+const publishRetryAfter = 5 * time.Second
+
 // go-redis would print each failed dial to stderr, past Caddy's log. What is of
 // interest in it comes back as an error, too.
 func init() { redis.SetLogger(libraryLog{}) }
@@ -50,8 +101,6 @@ type commandClient struct {
 	calls   int
 	retired bool // no call will be added
 }
-
-var errPublisherClosed = errors.New("the hub has ended")
 
 // publish has Redis deliver payload. receivers are the clients of that server.
 // Attempts after which Redis has certainly not executed it are repeated, after

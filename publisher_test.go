@@ -14,7 +14,7 @@ import (
 )
 
 // restHub is a hub that is not started.
-func restHub(t *testing.T, url string) *hub {
+func restHub(t *testing.T, url string) *redisHub {
 	t.Helper()
 	s, err := (&Hub{Redis: url}).resolve()
 	if err != nil {
@@ -26,7 +26,7 @@ func restHub(t *testing.T, url string) *hub {
 }
 
 // otherOptions puts the same Redis in force as a reload does.
-func (h *hub) otherOptions() {
+func (h *redisHub) otherOptions() {
 	s := *h.settings.Load()
 	o := *s.redis
 	s.redis = &o
@@ -108,7 +108,7 @@ func TestAReconnectionRenewsThePublisher(t *testing.T) {
 	fake := startFakeRedis(t)
 	h := startProbed(t, fake.url(), time.Minute, "a")
 	h.awaitProved(1)
-	first, before := h.generation.Load(), map[*fakeConn]bool{}
+	first, before := h.subscriber.generation.Load(), map[*fakeConn]bool{}
 	fake.set(func() {
 		for c := range fake.conns {
 			before[c] = true
@@ -120,7 +120,7 @@ func TestAReconnectionRenewsThePublisher(t *testing.T) {
 	if len(before) != 2 {
 		t.Fatalf("%d connections, want the subscription's and the publisher's", len(before))
 	}
-	await(t, "a proof in another generation", func() bool { return h.generation.Load() != first && h.proved() })
+	await(t, "a proof in another generation", func() bool { return h.subscriber.generation.Load() != first && h.proved() })
 	await(t, "the end of the old connections", func() (none bool) {
 		fake.set(func() {
 			none = true

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -20,8 +21,10 @@ import (
 type publishServer struct {
 	t      *testing.T
 	h      *PublishHandler
-	hub    *hub
+	hub    *redisHub
 	server *httptest.Server
+
+	arrived atomic.Int64 // requests, so far
 }
 
 // startPublishing publishes on "news", unless h says otherwise, through a hub that is not started.
@@ -50,6 +53,7 @@ func startPublishing(t *testing.T, config *Hub, h *PublishHandler) *publishServe
 }
 
 func (p *publishServer) serve(w http.ResponseWriter, r *http.Request) {
+	p.arrived.Add(1)
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 		w.WriteHeader(http.StatusTeapot)
 		return nil

@@ -27,7 +27,7 @@ func referenceMetrics(t *testing.T) []referenceMetric {
 
 func TestTheReferenceHasTheMetricsOfTheCodeAndNoOther(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	if err := registerMetrics(registry); err != nil {
+	if err := registerMetrics(registry, hubCollector{}); err != nil {
 		t.Fatal(err)
 	}
 	newHubMetrics("reference")

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -176,21 +177,6 @@ func TestListsThatAreGivenTwiceAdd(t *testing.T) {
 	}
 }
 
-// The costs are explained where the sizes are that they count towards.
-func TestTheReferenceHasTheFixedCosts(t *testing.T) {
-	text := strings.Join(markdownSection(t, referenceFile, "### Memory"), " ")
-	for _, cost := range []struct {
-		of    string
-		bytes int
-	}{
-		{"a message", messageCost}, {"a cached event", frameCost}, {"a message and pattern", indexCost}, {"a channel", bufferCost},
-	} {
-		if want := fmt.Sprintf("%d bytes %s", cost.bytes, cost.of); !strings.Contains(text, want) {
-			t.Errorf("%s does not say %q", referenceFile, want)
-		}
-	}
-}
-
 // unlimited are the fields in which a handler keeps what its options without a default are resolved to.
 var unlimited = map[string]string{"max_stream_age": "maxAge"}
 
@@ -329,7 +315,7 @@ func TestTheLimitsOfTheReferenceAreThoseOfTheCode(t *testing.T) {
 func TestTheQueriesOfTheReferenceAreThoseOfTheCode(t *testing.T) {
 	h := &Handler{ClientFrom: true}
 	try := func(query string) error {
-		_, err := h.requestStart(httptest.NewRequest("GET", "/?"+query, nil))
+		_, err := startOf(h, httptest.NewRequest("GET", "/?"+query, nil))
 		return err
 	}
 	for _, row := range referenceRows(t, "### Query", "query") {
@@ -364,27 +350,38 @@ func TestTheReferenceHasTheFieldsAndReasonsOfGaps(t *testing.T) {
 			reasons = code(row[""])
 		}
 	}
-	for i := range reflect.TypeFor[gap]().NumField() {
-		name, _, _ := strings.Cut(reflect.TypeFor[gap]().Field(i).Tag.Get("json"), ",")
-		tags = append(tags, name)
-	}
-	sameWords(t, "field", fields, tags)
-
-	file, err := parser.ParseFile(token.NewFileSet(), "event.go", nil, parser.SkipObjectResolution)
+	var constants []string
+	files, err := filepath.Glob("internal/hub/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var constants []string
-	ast.Inspect(file, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && fmt.Sprint(spec.Type) == "gapReason" {
-			reason, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			constants = append(constants, reason)
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return true
-	})
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch spec := n.(type) {
+			case *ast.TypeSpec:
+				if st, ok := spec.Type.(*ast.StructType); ok && spec.Name.Name == "gap" {
+					for _, field := range st.Fields.List {
+						name, _, _ := strings.Cut(reflect.StructTag(strings.Trim(field.Tag.Value, "`")).Get("json"), ",")
+						tags = append(tags, name)
+					}
+				}
+			case *ast.ValueSpec:
+				if fmt.Sprint(spec.Type) == "GapReason" {
+					reason, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+					if err != nil {
+						t.Fatal(err)
+					}
+					constants = append(constants, reason)
+				}
+			}
+			return true
+		})
+	}
+	sameWords(t, "field", fields, tags)
 	sameWords(t, "reason", reasons, constants)
 }
 

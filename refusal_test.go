@@ -10,6 +10,8 @@ import (
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // refusals is a gateway whose Redis user may not have all channels. A refusal counts as an answer: with this open_timeout a
@@ -86,15 +88,8 @@ func (r *refusals) connection() string {
 	return ids[0][1]
 }
 
-// periodOver has what was refused be asked for again, as if refusalPeriod had passed.
-func (r *refusals) periodOver() {
-	h := r.hub()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i := range h.refusals.len() {
-		h.refusals.ptr(i).at -= refusalPeriod.Milliseconds()
-	}
-}
+// periodOver has what was refused be asked for again, as if it had been long ago.
+func (r *refusals) periodOver() { r.hub().memory.RetryDenied() }
 
 // warned checks that the refusals were logged once, and for this name.
 func (r *refusals) warned(name string) {
@@ -187,33 +182,36 @@ func TestForbiddenChannelsOfAnOutage(t *testing.T) {
 	r.waitLog("no redis connection")
 	type viewing struct {
 		name string
-		s    *stream
-		wake *waiter
+		s    *hub.Stream
+		wake *hub.Waiter
 	}
 	h := r.hub()
 	var all []viewing
 	for _, name := range append(manyChannels(597), "no1", "no2", "no3") {
-		v := viewing{name: name, wake: newWaiter()}
+		v := viewing{name: name, wake: hub.NewWaiter()}
 		var err error
-		if v.s, err = h.open([]string{name}, nil, v.wake); err != nil {
+		if v.s, err = h.memory.Open([]string{name}, nil, v.wake); err != nil {
 			t.Fatal(err)
 		}
-		v.s.begin(start{}, h.clock.now())
+		v.s.Begin(hub.Start{}, h.memory.Clock.Now())
 		all = append(all, v)
 	}
 	defer func() {
 		for _, v := range all {
-			h.close(v.s, v.wake)
+			h.memory.Close(v.s, v.wake)
 		}
 	}()
 	r.server.Restart()
 	for _, v := range all {
-		r.wait("an answer for "+v.name, v.s.settled)
-		want := map[bool]gapReason{true: gapNotBuffered, false: gapRefused}[strings.HasPrefix(v.name, "ok")]
-		var b batch
-		v.s.read(&b)
-		if len(b.items) != 1 || b.items[0].msg != nil || b.items[0].reason != want {
-			t.Errorf("the stream of %q brings %+v, want a gap %q", v.name, b.items, want)
+		r.wait("an answer for "+v.name, v.s.Settled)
+		want := map[bool]string{true: gapNotBuffered, false: gapRefused}[strings.HasPrefix(v.name, "ok")]
+		var b hub.Batch
+		v.s.Read(&b)
+		if len(b.Items) != 1 {
+			t.Fatalf("the stream of %q brings %d events, want a gap %q", v.name, len(b.Items), want)
+		}
+		if reason, isGap := b.Items[0].IsGap(); !isGap || string(reason) != want {
+			t.Errorf("the stream of %q brings %q, want a gap %q", v.name, reason, want)
 		}
 		if n := r.server.Publish(v.name, "hello"); (n == 1) != (want != gapRefused) {
 			t.Errorf("%d receivers of %q", n, v.name)
@@ -288,7 +286,7 @@ func TestARightThatIsTakenAway(t *testing.T) {
 		t.Errorf("the gap %+v does not say since when", g)
 	}
 	resumeMustGap(t, ok, "ok1", gapDisconnected)
-	reasons := map[string]gapReason{}
+	reasons := map[string]string{}
 	for range 3 {
 		_, g := resumeGap(t, all)
 		reasons[g.Channel] = g.Reason

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 	"go.uber.org/zap"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // refusing has the handler read from a hub at rest that has room for one
@@ -23,7 +25,7 @@ func refusing(t *testing.T, h *Handler) {
 		t.Fatal(err)
 	}
 	full := newHub("full", settings, zap.NewNop())
-	if _, err := full.open([]string{"held"}, nil, newWaiter()); err != nil {
+	if _, err := full.memory.Open([]string{"held"}, nil, hub.NewWaiter()); err != nil {
 		t.Fatal(err)
 	}
 	h.tenancy = &tenancy{lease: &lease{hub: full, settings: settings}, log: zap.NewNop()}
@@ -61,7 +63,7 @@ func TestAnEventSourceIsRefusedWithAStreamThatEnds(t *testing.T) {
 			if p.Retry < minRefusal || p.Retry > maxRefusal {
 				t.Errorf("retry = %v, want %v to %v", p.Retry, minRefusal, maxRefusal)
 			}
-			if len(p.Comments) != 1 || p.Comments[0] != " "+errTooManyChannels.Error() {
+			if len(p.Comments) != 1 || p.Comments[0] != " "+hub.ErrTooManyChannels.Error() {
 				t.Errorf("comments = %q, want the reason", p.Comments)
 			}
 		})
@@ -77,7 +79,7 @@ func TestOtherClientsAreRefusedWithAStatus(t *testing.T) {
 			r.Header.Set("Accept", accept)
 			w := httptest.NewRecorder()
 			err := h.ServeHTTP(w, reqCaddy(r, w), caddyhttp.HandlerFunc(nil))
-			if reqStatus(err) != http.StatusServiceUnavailable || !strings.Contains(err.Error(), errTooManyChannels.Error()) {
+			if reqStatus(err) != http.StatusServiceUnavailable || !strings.Contains(err.Error(), hub.ErrTooManyChannels.Error()) {
 				t.Errorf("got %v, want a 503 that says why", err)
 			}
 			after, err := strconv.Atoi(w.Header().Get("Retry-After"))
@@ -97,7 +99,7 @@ func TestRefusedClientsDoNotComeBackTogether(t *testing.T) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Accept", "text/event-stream")
-		if err := refuse(w, r, errTooManyChannels); err != nil {
+		if err := refuse(w, r, hub.ErrTooManyChannels); err != nil {
 			t.Fatal(err)
 		}
 		p := ssetest.NewParser()
@@ -119,9 +121,8 @@ func TestARefusedRequestHoldsNothing(t *testing.T) {
 	if err := h.ServeHTTP(w, reqCaddy(httptest.NewRequest(http.MethodGet, "/", nil), w), caddyhttp.HandlerFunc(nil)); reqStatus(err) != http.StatusServiceUnavailable {
 		t.Fatalf("got %v, want a 503", err)
 	}
-	hub := h.tenancy.lease.hub
-	if sub := hub.buffers.get("held").sub; sub.streams != 1 || hub.buffers.len() != 1 {
-		t.Errorf("%d streams hold the channel, of %d channels; want the one that was there", sub.streams, hub.buffers.len())
+	if all := h.tenancy.lease.hub.holdings(); all["held"].streams != 1 || len(all) != 1 {
+		t.Errorf("the hub holds %+v; want the one stream that was there", all)
 	}
 	if n := metricValue(t, refused) - before; n != 1 {
 		t.Errorf("streams_total counts %v refused, want 1", n)
@@ -144,11 +145,8 @@ func TestAPatternNeedsNoChannelAndNoRoom(t *testing.T) {
 	s := ssetest.Open(t, server.Client(), server.URL)
 	defer s.Close()
 	s.SkipCursor()
-	hub := h.tenancy.lease.hub
-	hub.mu.Lock()
-	defer hub.mu.Unlock()
-	if hub.patterns.len() != 2 || hub.patterns.get("job:*") == nil || hub.patterns.get("a*") == nil {
-		t.Errorf("the hub has the patterns %v, want each once", hub.patterns)
+	if all := h.tenancy.lease.hub.holdings(); len(all) != 3 || !all["job:*"].there || !all["a*"].there {
+		t.Errorf("the hub holds %+v, want each pattern once beside what was there", all)
 	}
 }
 

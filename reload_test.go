@@ -15,18 +15,21 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // hubCalled returns the only hub of that name.
-func (g *gateway) hubCalled(name string) (*hub, hubKey) {
+func (g *gateway) hubCalled(name string) (*redisHub, hubKey) {
 	g.t.Helper()
-	var found []*hub
+	var found []*redisHub
 	var at hubKey
 	hubs.Range(func(key, value any) bool {
 		if key.(hubKey).name == name {
-			found, at = append(found, value.(*hub)), key.(hubKey)
+			found, at = append(found, value.(*redisHub)), key.(hubKey)
 		}
 		return true
 	})
@@ -77,23 +80,27 @@ func (h *stepHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 var reloadSteps = []struct {
 	hub, handler string
 	channels     []string
-	want         settings
+	want         hub.Bounds // but for what is of all channels
 }{
 	{
 		hub: "buffer {\nmessages 20000\n}", handler: "heartbeat 15s", channels: []string{"a", "b"},
-		want: settings{limits: limits{20000, defaultChannelSize, defaultMaxMessage, defaultMaxAge.Milliseconds()}, linger: defaultLinger},
+		want: boundsOf(20000, defaultChannelSize, defaultMaxMessage, defaultMaxAge.Milliseconds(), defaultLinger),
 	}, {
 		hub: "linger 1h\nbuffer {\nmessages 30000\nchannel_size 32MiB\n}", handler: "heartbeat 50ms",
 		channels: []string{"a", "b", "c"},
-		want:     settings{limits: limits{30000, 32 << 20, defaultMaxMessage, defaultMaxAge.Milliseconds()}, linger: time.Hour},
+		want:     boundsOf(30000, 32<<20, defaultMaxMessage, defaultMaxAge.Milliseconds(), time.Hour),
 	}, {
 		hub: "linger 45s\nbuffer {\nmessages 9000\nmax_age 5m\nchannel_size 3MiB\n}", handler: "heartbeat 1s",
 		channels: []string{"b", "a"},
-		want:     settings{limits: limits{9000, 3 << 20, defaultMaxMessage, 300_000}, linger: 45 * time.Second},
+		want:     boundsOf(9000, 3<<20, defaultMaxMessage, 300_000, 45*time.Second),
 	}, {
 		hub: "linger 30s\nbuffer {\nmessages 8000\nmax_age 1h\n}", handler: "heartbeat 20ms", channels: []string{"c", "b", "a"},
-		want: settings{limits: limits{8000, defaultChannelSize, defaultMaxMessage, 3_600_000}, linger: 30 * time.Second},
+		want: boundsOf(8000, defaultChannelSize, defaultMaxMessage, 3_600_000, 30*time.Second),
 	},
+}
+
+func boundsOf(messages int, bytes, message, maxAge int64, linger time.Duration) hub.Bounds {
+	return hub.Bounds{Limits: hub.Limits{Messages: messages, Bytes: bytes, Message: message, MaxAge: maxAge}, Linger: linger}
 }
 
 // returner is a browser: it opens its stream again when that ends, with the last id it has.
@@ -211,12 +218,15 @@ func loadStep(g *gateway, server *redistest.Server, n int) {
 			}
 		}
 	`, n, strings.Join(step.channels, " "), step.handler))
-	if s := g.hub().settings.Load(); s.limits != step.want.limits || s.linger != step.want.linger {
-		g.t.Errorf("configuration %d is loaded, and %+v, linger %v are in force", n, s.limits, s.linger)
+	if s := g.hub().settings.Load(); s.Limits != step.want.Limits || s.Linger != step.want.Linger {
+		g.t.Errorf("configuration %d is loaded, and %+v, linger %v are in force", n, s.Limits, s.Linger)
 	}
 }
 
 func TestAReloadUnderTrafficLosesNothing(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	overEachProtocol(t, func(t *testing.T, proto string) {
 		server := redistest.Start(t)
 		g := newGatewayOver(t, proto)
@@ -296,7 +306,7 @@ type hubState struct {
 	hubs       int
 }
 
-func stateOf(h *hub, key hubKey) hubState {
+func stateOf(h *redisHub, key hubKey) hubState {
 	s := hubState{settings: *h.settings.Load(), log: h.log()}
 	s.references, _ = hubs.References(key)
 	hubs.Range(func(any, any) bool { s.hubs++; return true })

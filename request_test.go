@@ -17,6 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 	"go.uber.org/zap"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // reqHandler is a resolved handler of the channels. It has no hub.
@@ -35,17 +37,21 @@ func reqCaddy(r *http.Request, w http.ResponseWriter) *http.Request {
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, nil)
 }
 
+func startOf(h *Handler, r *http.Request) (hub.Start, error) {
+	return requestStart(r, h.from, h.ClientFrom)
+}
+
 func reqGet(target string) *http.Request {
 	return reqCaddy(httptest.NewRequest(http.MethodGet, target, nil), httptest.NewRecorder())
 }
 
-var reqIDs = []cursor{{ms: 1, seq: 1, epoch: 1, anchor: 1}, {ms: 2, seq: 2, epoch: 2, anchor: 2}, {ms: 3, seq: 3, epoch: 3, anchor: 3}}
+var reqIDs = []place{{ms: 1, seq: 1, epoch: 1, anchor: 1}, {ms: 2, seq: 2, epoch: 2, anchor: 2}, {ms: 3, seq: 3, epoch: 3, anchor: 3}}
 
 func TestRequestCursor(t *testing.T) {
 	header, snake, camel := reqIDs[0].String(), reqIDs[1].String(), reqIDs[2].String()
 	for _, test := range []struct {
 		name, header, query string
-		want                cursor
+		want                place
 		readable            bool
 	}{
 		{"header", header, "", reqIDs[0], true},
@@ -56,11 +62,11 @@ func TestRequestCursor(t *testing.T) {
 		{"empty ones do not count", "", "last_event_id=&lastEventId=" + camel, reqIDs[2], true},
 		{"before what client_from allows", header, "from=start", reqIDs[0], true},
 		{"before what it refuses", header, "from=nonsense&last=-1", reqIDs[0], true},
-		{"malformed header", "1-2-3", "", cursor{}, false},
-		{"malformed header before a good query", "x", "last_event_id=" + snake, cursor{}, false},
-		{"malformed query", "", "last_event_id=%00", cursor{}, false},
-		{"5,000 bytes", strings.Repeat("1", 5000), "", cursor{}, false},
-		{"5,000 bytes of query", "", "lastEventId=" + strings.Repeat("1-", 2500), cursor{}, false},
+		{"malformed header", "1-2-3", "", place{}, false},
+		{"malformed header before a good query", "x", "last_event_id=" + snake, place{}, false},
+		{"malformed query", "", "last_event_id=%00", place{}, false},
+		{"5,000 bytes", strings.Repeat("1", 5000), "", place{}, false},
+		{"5,000 bytes of query", "", "lastEventId=" + strings.Repeat("1-", 2500), place{}, false},
 	} {
 		for _, allowed := range []bool{true, false} {
 			t.Run(test.name, func(t *testing.T) {
@@ -68,12 +74,16 @@ func TestRequestCursor(t *testing.T) {
 				if test.header != "" {
 					r.Header.Set("Last-Event-ID", test.header)
 				}
-				got, err := reqHandler(t, &Handler{ClientFrom: allowed}, "news").requestStart(r)
+				got, err := startOf(reqHandler(t, &Handler{ClientFrom: allowed}, "news"), r)
 				if err != nil {
 					t.Fatalf("a cursor is an error: %v", err)
 				}
-				if !got.resume || got.readable != test.readable || got.cursor != test.want {
-					t.Errorf("got %+v, want to resume at %v, readable: %v", got, test.want, test.readable)
+				want := hub.ResumeAt("unreadable")
+				if test.readable {
+					want = hub.ResumeAt(test.want.String())
+				}
+				if got != want {
+					t.Errorf("got %+v, want %+v", got, want)
 				}
 			})
 		}
@@ -84,23 +94,23 @@ func TestRequestStart(t *testing.T) {
 	at := time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli()
 	for _, test := range []struct {
 		query string
-		want  start
+		want  hub.Start
 	}{
-		{"", start{mode: startLast, n: 7}},
-		{"other=1", start{mode: startLast, n: 7}},
-		{"from=live", start{}},
-		{"from=start", start{mode: startAll}},
-		{"last=1", start{mode: startLast, n: 1}},
-		{"last=10000000", start{mode: startLast, n: 10_000_000}},
-		{"since=1704164645", start{mode: startSince, since: at, strict: true}},
-		{"since=1704164645.250", start{mode: startSince, since: at + 250, strict: true}},
-		{"since=0", start{mode: startSince, strict: true}},
-		{"since=2024-01-02T03:04:05Z", start{mode: startSince, since: at, strict: true}},
-		{"since=2024-01-02T05:04:05%2B02:00", start{mode: startSince, since: at, strict: true}},
-		{"since=2024-01-02T03:04:05.25Z", start{mode: startSince, since: at + 250, strict: true}},
+		{"", hub.FromLast(7)},
+		{"other=1", hub.FromLast(7)},
+		{"from=live", hub.Start{}},
+		{"from=start", hub.FromStart()},
+		{"last=1", hub.FromLast(1)},
+		{"last=10000000", hub.FromLast(10_000_000)},
+		{"since=1704164645", hub.SinceTime(at)},
+		{"since=1704164645.250", hub.SinceTime(at + 250)},
+		{"since=0", hub.SinceTime(0)},
+		{"since=2024-01-02T03:04:05Z", hub.SinceTime(at)},
+		{"since=2024-01-02T05:04:05%2B02:00", hub.SinceTime(at)},
+		{"since=2024-01-02T03:04:05.25Z", hub.SinceTime(at + 250)},
 	} {
 		t.Run(test.query, func(t *testing.T) {
-			got, err := reqHandler(t, &Handler{From: "last 7", ClientFrom: true}, "news").requestStart(reqGet("/?" + test.query))
+			got, err := startOf(reqHandler(t, &Handler{From: "last 7", ClientFrom: true}, "news"), reqGet("/?"+test.query))
 			if err != nil || got != test.want {
 				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
 			}
@@ -120,7 +130,7 @@ func TestRequestStartRefused(t *testing.T) {
 	} {
 		t.Run(test.key+"="+test.value, func(t *testing.T) {
 			target := "/?" + url.Values{test.key: {test.value}}.Encode()
-			_, err := allowed.requestStart(reqGet(target))
+			_, err := startOf(allowed, reqGet(target))
 			if err == nil {
 				t.Fatal("it is accepted")
 			}
@@ -128,15 +138,15 @@ func TestRequestStartRefused(t *testing.T) {
 			if want := test.key + ` is "` + quoted + `"`; !strings.Contains(err.Error(), want) {
 				t.Errorf("the error does not say %s: %v", want, err)
 			}
-			got, err := configured.requestStart(reqGet(target))
-			if want := (start{mode: startLast, n: 7}); err != nil || got != want {
+			got, err := startOf(configured, reqGet(target))
+			if want := (hub.FromLast(7)); err != nil || got != want {
 				t.Errorf("without client_from: %+v, %v, want %+v", got, err, want)
 			}
 		})
 	}
 	for _, query := range []string{"from=start&last=5", "from=live&since=0", "last=5&since=0", "from=start&last=5&since=0"} {
 		t.Run(query, func(t *testing.T) {
-			if got, err := allowed.requestStart(reqGet("/?" + query)); err == nil || !strings.Contains(err.Error(), "only one") {
+			if got, err := startOf(allowed, reqGet("/?"+query)); err == nil || !strings.Contains(err.Error(), "only one") {
 				t.Errorf("got %+v, %v, want an error that says only one", got, err)
 			}
 		})
@@ -181,7 +191,7 @@ func TestRequestChannels(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := reqGet("/stream?" + test.query)
 			r.Header.Set("X-Room", test.room)
-			got, err := reqHandler(t, new(Handler), test.configured...).requestChannels(r)
+			got, err := requestChannels(r, reqHandler(t, new(Handler), test.configured...).channels)
 			if test.refused == "" {
 				if err != nil || !slices.Equal(got, test.want) {
 					t.Errorf("got %.99q, %v, want %.99q", got, err, test.want)
@@ -203,7 +213,7 @@ func TestRequestChannelsFromProxyHeader(t *testing.T) {
 		t.Run(configured, func(t *testing.T) {
 			r := reqGet("/")
 			r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.reverse_proxy.header.X-Sse-Channel", "job:1")
-			got, err := reqHandler(t, new(Handler), "a:"+configured).requestChannels(r)
+			got, err := requestChannels(r, reqHandler(t, new(Handler), "a:"+configured).channels)
 			if err != nil || !slices.Equal(got, []string{"a:job:1"}) {
 				t.Errorf("got %q, %v, want a:job:1", got, err)
 			}
@@ -314,7 +324,7 @@ func TestServeWithoutRedis(t *testing.T) {
 			s := ssetest.Open(t, server.Client(), server.URL, options...)
 			defer s.Close()
 			first := s.SkipCursor()
-			if _, ok := parseCursor(first.ID); !ok {
+			if _, ok := placeOf(first.ID); !ok {
 				t.Errorf("the first event's id is %q", first.ID)
 			}
 			if s.Retry() != defaultRetry {

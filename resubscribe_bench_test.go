@@ -11,6 +11,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // massChannels are more than Redis can confirm in one command: it closes a connection once 32 MB wait to be sent, which the
@@ -55,7 +57,7 @@ func skipLong(b *testing.B) {
 	}
 }
 
-func resubscribeHub(b *testing.B, url string) *hub {
+func resubscribeHub(b *testing.B, url string) *redisHub {
 	config := Hub{Redis: url, ReconnectMin: 1e7, Buffer: &Buffer{MaxChannels: massChannels, TotalSize: 4 << 30}}
 	s, err := config.resolve()
 	if err != nil {
@@ -64,9 +66,9 @@ func resubscribeHub(b *testing.B, url string) *hub {
 	h := newHub("bench", s, zap.NewNop())
 	h.start()
 	b.Cleanup(func() { _ = h.Destruct() })
-	w := newWaiter()
+	w := hub.NewWaiter()
 	for i := range massChannels {
-		if _, err := h.open([]string{fmt.Sprintf("job:00000000-0000-%d", i)}, nil, w); err != nil {
+		if _, err := h.memory.Open([]string{fmt.Sprintf("job:00000000-0000-%d", i)}, nil, w); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -74,13 +76,13 @@ func resubscribeHub(b *testing.B, url string) *hub {
 }
 
 // resubscribed waits until all channels are confirmed in a generation after last, and checks that it is the first one.
-func resubscribed(b *testing.B, h *hub, server *redistest.Server, last *generation) *generation {
+func resubscribed(b *testing.B, h *redisHub, server *redistest.Server, last *generation) *generation {
 	var first *generation
 	for end := time.Now().Add(resubscribeWait); ; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.Fatalf("only %d of %d channels after %v", liveChannels(h), massChannels, resubscribeWait)
 		}
-		g := h.generation.Load()
+		g := h.subscriber.generation.Load()
 		if g == nil || g == last {
 			continue
 		}
@@ -91,17 +93,15 @@ func resubscribed(b *testing.B, h *hub, server *redistest.Server, last *generati
 			b.Fatalf("the connection was lost again, with %d of %d channels", liveChannels(h), massChannels)
 		}
 		// Redis counts the probe's channel, too.
-		if g.unanswered() == 0 && resubscribeInfo(server, "pubsub_channels") == massChannels+1 && liveChannels(h) == massChannels {
+		if resubscribeInfo(server, "pubsub_channels") == massChannels+1 && liveChannels(h) == massChannels {
 			return g
 		}
 	}
 }
 
-func liveChannels(h *hub) (n int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for buf := range h.buffers.each() {
-		if buf.sub.live {
+func liveChannels(h *redisHub) (n int) {
+	for _, held := range h.holdings() {
+		if held.live {
 			n++
 		}
 	}

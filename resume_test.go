@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -71,7 +72,7 @@ func resumePublish(t *testing.T, server *redistest.Server, channel, prefix strin
 }
 
 // resumeGap takes the next event but cursors, which must be a gap.
-func resumeGap(t *testing.T, s *ssetest.Stream) (ssetest.Event, gap) {
+func resumeGap(t *testing.T, s *ssetest.Stream) (ssetest.Event, told) {
 	t.Helper()
 	e := s.NextAfterCursors()
 	if e.Type != "gap" {
@@ -84,15 +85,15 @@ func resumeGap(t *testing.T, s *ssetest.Stream) (ssetest.Event, gap) {
 	return e, *g
 }
 
-func decodeGap(data string) (*gap, error) {
-	g := new(gap)
+func decodeGap(data string) (*told, error) {
+	g := new(told)
 	decoder := json.NewDecoder(strings.NewReader(data))
 	decoder.DisallowUnknownFields()
 	return g, decoder.Decode(g)
 }
 
 // resumeMustGap takes the next event but cursors, which must be a gap of channel for one of the reasons.
-func resumeMustGap(t *testing.T, s *ssetest.Stream, channel string, reasons ...gapReason) gap {
+func resumeMustGap(t *testing.T, s *ssetest.Stream, channel string, reasons ...string) told {
 	t.Helper()
 	_, g := resumeGap(t, s)
 	if g.Channel != channel || !slices.Contains(reasons, g.Reason) {
@@ -263,9 +264,9 @@ func TestOpenedMeansSubscribed(t *testing.T) {
 }
 
 // resumeCursor is the cursor that the stream's client would come back with.
-func resumeCursor(t *testing.T, s *ssetest.Stream) cursor {
+func resumeCursor(t *testing.T, s *ssetest.Stream) place {
 	t.Helper()
-	c, ok := parseCursor(s.LastEventID())
+	c, ok := placeOf(s.LastEventID())
 	if !ok {
 		t.Fatalf("the id %q is not one of ours", s.LastEventID())
 	}
@@ -278,7 +279,7 @@ func TestAMeaninglessCursorIsAGapAndAllThatIsBuffered(t *testing.T) {
 	all := resumePublish(t, server, "jobs", "m", 3)
 	resumeMessages(t, s, all...)
 	real := resumeCursor(t, s)
-	with := func(change func(*cursor)) string {
+	with := func(change func(*place)) string {
 		c := real
 		change(&c)
 		return c.String()
@@ -289,14 +290,14 @@ func TestAMeaninglessCursorIsAGapAndAllThatIsBuffered(t *testing.T) {
 		"5,000 bytes":               strings.Repeat("9", 5000),
 		"5,000 dashes":              strings.Repeat("-", 5000),
 		"not canonical":             "0" + real.String(),
-		"upper case":                strings.ToUpper(with(func(c *cursor) { c.epoch = 0xabcdef })),
+		"upper case":                strings.ToUpper(with(func(c *place) { c.epoch = 0xabcdef })),
 		"a space inside":            strings.Replace(real.String(), "-", " -", 1),
 		"SQL":                       `' OR 1=1 --`,
-		"seq of the future":         with(func(c *cursor) { c.seq += 1 << 20 }),
-		"seq before the first":      with(func(c *cursor) { c.seq = 0 }),
-		"other epoch, no time":      with(func(c *cursor) { c.epoch++; c.ms = 0 }),
-		"other epoch, far ahead":    with(func(c *cursor) { c.epoch++; c.ms += 60_000 }),
-		"other epoch, largest time": with(func(c *cursor) { c.epoch++; c.ms = 1<<63 - 1 }),
+		"seq of the future":         with(func(c *place) { c.seq += 1 << 20 }),
+		"seq before the first":      with(func(c *place) { c.seq = 0 }),
+		"other epoch, no time":      with(func(c *place) { c.epoch++; c.ms = 0 }),
+		"other epoch, far ahead":    with(func(c *place) { c.epoch++; c.ms += 60_000 }),
+		"other epoch, largest time": with(func(c *place) { c.epoch++; c.ms = 1<<63 - 1 }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := g.in(t)
@@ -317,7 +318,7 @@ func TestAMeaninglessCursorIsAGapAndAllThatIsBuffered(t *testing.T) {
 		})
 	}
 	t.Run("other epoch, long ago", func(t *testing.T) {
-		s := g.in(t).opened("/one/jobs", ssetest.WithLastEventID(with(func(c *cursor) { c.epoch++; c.ms -= 3_600_000 })))
+		s := g.in(t).opened("/one/jobs", ssetest.WithLastEventID(with(func(c *place) { c.epoch++; c.ms -= 3_600_000 })))
 		resumeMustGap(t, s, "jobs", gapNotBuffered)
 		resumeMessages(t, s, all...)
 	})
@@ -325,18 +326,22 @@ func TestAMeaninglessCursorIsAGapAndAllThatIsBuffered(t *testing.T) {
 
 // Another node, or this one after a restart, knows a cursor by its anchor once it has buffered for long enough.
 func TestACursorOfAnotherEpochResumesExactlyAtItsAnchor(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server, g := resumeGateway(t, "")
 	s := g.opened("/one/jobs")
-	clock := g.hub().clock
-	g.wait("redis's clock", clock.known.Load)
-	var real cursor
+	clock := g.hub().memory.Clock
+	g.wait("redis's clock", func() bool { return clock.Now() != 0 })
+	const anchorWindow, anchorReach = 4, 5000 // of internal/hub: payloads, milliseconds
+	var real place
 	var from int64 // when the first messages were there, which have no anchor
 	n := 0
 	g.wait("a buffer of the age that is searched", func() bool {
 		n++ // each payload is another one, so that an anchor is of one message only
 		resumeMessages(t, s, resumePublish(t, server, "jobs", fmt.Sprintf("m%d-", n), 1)...)
 		if real = resumeCursor(t, s); n < anchorWindow {
-			from = clock.at(clock.monotonic())
+			from = clock.Now()
 		}
 		return n >= anchorWindow && real.anchor != 0 && real.ms > from+anchorReach
 	})
@@ -381,12 +386,7 @@ func TestResumeBehindTheAgeLimitIsAGap(t *testing.T) {
 	s.Close()
 	h := g.hub()
 	g.wait("the messages to expire", func() bool {
-		h.mu.Lock()
-		buf := h.buffers.get("jobs")
-		h.mu.Unlock()
-		buf.mu.Lock()
-		defer buf.mu.Unlock()
-		return buf.entries.len() == 0
+		return h.held("jobs").messages == 0
 	})
 	again := g.opened("/one/jobs", ssetest.WithLastEventID(id))
 	resumeMustGap(t, again, "jobs", gapExpired)

@@ -21,17 +21,14 @@ type room struct {
 }
 
 func (g *gateway) room() (r room) {
-	h := g.hub()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for b := range h.buffers.each() {
-		r.channels = append(r.channels, b.name)
-		if b.sub != nil {
-			r.streams += b.sub.streams
+	for name, held := range g.hub().holdings() {
+		r.channels = append(r.channels, name)
+		r.streams += held.streams
+		if held.lingers {
+			r.lingers++
 		}
 	}
 	slices.Sort(r.channels)
-	r.lingers = h.lingering.Len()
 	return r
 }
 

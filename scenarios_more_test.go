@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -166,6 +167,9 @@ func (c *comings) awaitRest(n int, heap uint64) (now resting) {
 }
 
 func TestScenarioTenThousandSubscriptionsComeAndGo(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	c := startComings(t)
 	heap := c.resting.heap + heapFirstWave
 	for n := range 4 {
@@ -268,6 +272,9 @@ func readCounted(t *testing.T, body io.ReadCloser) (missed int) {
 }
 
 func TestScenarioMessagesExpireByAge(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	const maxAge = time.Second
 	start := func(t *testing.T) (*redistest.Server, *gateway) {
 		server := redistest.Start(t)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -122,6 +123,9 @@ func TestScenarioExactlyTheMissedMessagesAreReplayed(t *testing.T) {
 }
 
 func TestScenarioBreakerOpensRejectsHalfOpensCloses(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	t.Run("as soon as redis is back", func(t *testing.T) {
 		b := startBreaking(t, "1h")
 		s := b.opened("/events")
@@ -259,6 +263,9 @@ func TestScenarioTenClientsEachGetAllMessagesInOrder(t *testing.T) {
 }
 
 func TestScenarioAStaleConnectionIsDetectedAndReplaced(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr())
 	g := startGateway(t, proxy.URL(), quickHub, publishRoutes)
@@ -305,6 +312,9 @@ func subscribedID(t *testing.T, server *redistest.Server) string {
 }
 
 func TestScenarioCatchUpAfterFiveSecondsAway(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	g := startGateway(t, server.URL(), "", publishRoutes)
 	before := g.scrape()

@@ -96,8 +96,8 @@ func (s *script) written(channel string) []bool {
 	return slices.Clip(s.book[channel])
 }
 
-// place is how far a follower is in one channel. Where fillers begin is known from the next marker only.
-type place struct {
+// spot is how far a follower is in one channel. Where fillers begin is known from the next marker only.
+type spot struct {
 	exact   bool
 	next    int  // if exact: the index of the next message
 	least   int  // else: nothing before it may come (again)
@@ -106,7 +106,7 @@ type place struct {
 	gapped  bool // else: a gap stands here
 }
 
-func (p *place) filler(book []bool) error {
+func (p *spot) filler(book []bool) error {
 	if !p.exact {
 		p.fillers++
 		return nil
@@ -118,7 +118,7 @@ func (p *place) filler(book []bool) error {
 	return nil
 }
 
-func (p *place) marker(n int, book []bool) error {
+func (p *spot) marker(n int, book []bool) error {
 	run := 0
 	for run < n && !book[n-1-run] {
 		run++
@@ -136,16 +136,16 @@ func (p *place) marker(n int, book []bool) error {
 	case !p.exact && first > p.owed && !p.gapped:
 		return fmt.Errorf("marker %d came with %d before it: from %d on some are lost without a gap", n, p.fillers, p.owed)
 	}
-	*p = place{exact: true, next: n + 1}
+	*p = spot{exact: true, next: n + 1}
 	return nil
 }
 
-func (p *place) gap() {
+func (p *spot) gap() {
 	least := p.least
 	if p.exact {
 		least = p.next
 	}
-	*p = place{least: least, gapped: true}
+	*p = spot{least: least, gapped: true}
 }
 
 // follower is a client of a stream of some channels and patterns with "event channel", which may go and come back.
@@ -155,10 +155,10 @@ type follower struct {
 	script          *script
 	path            string
 	names           []string // its channels, literally, and patterns
-	at              map[string]*place
-	gaps            []gap
+	at              map[string]*spot
+	gaps            []told
 	last            string // the last id of its stream before
-	ids             cursor
+	ids             place
 	back            bool           // it came back with that
 	since           map[string]int // how many gaps of each name have come since
 }
@@ -176,10 +176,10 @@ func (f *follower) open(g *gateway, back bool) {
 		return
 	}
 	f.Stream = g.open(f.path)
-	f.at, f.ids = map[string]*place{}, cursor{}
+	f.at, f.ids = map[string]*spot{}, place{}
 	for _, channel := range f.script.channels {
 		if slices.ContainsFunc(f.names, func(name string) bool { return glob.Match(name, channel) }) {
-			f.at[channel] = &place{owed: len(f.script.written(channel))}
+			f.at[channel] = &spot{owed: len(f.script.written(channel))}
 		}
 	}
 }
@@ -206,7 +206,7 @@ func (f *follower) look() {
 
 func (f *follower) take(e ssetest.Event) {
 	f.t.Helper()
-	id, ok := parseCursor(e.ID)
+	id, ok := placeOf(e.ID)
 	if !ok || id.seq < f.ids.seq {
 		f.t.Fatalf("%s %v: the id of %+q came after %v", f.path, f.names, e, f.ids)
 	}

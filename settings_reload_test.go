@@ -69,7 +69,7 @@ func judgeTwoHubs(t *testing.T, proto string) {
 			awaitEnd(t, streams[path])
 			ids[path] = streams[path].LastEventID()
 		}
-		for i, was := range []*hub{one, two} {
+		for i, was := range []*redisHub{one, two} {
 			if now, _ := g.hubCalled(paths[i][1:]); now != was {
 				t.Fatalf("the reload replaced the hub of %s", paths[i])
 			}
@@ -121,13 +121,9 @@ func judgeRotatedPassword(t *testing.T, proto string) {
 }
 
 // buffered is how many messages of the channel the hub holds, and their counted bytes.
-func buffered(h *hub, channel string) (messages int, bytes int64) {
-	h.mu.Lock()
-	b := h.buffers.get(channel)
-	h.mu.Unlock()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.entries.len(), b.bytes
+func buffered(h *redisHub, channel string) (messages int, bytes int64) {
+	held := h.held(channel)
+	return held.messages, held.bytes
 }
 
 // shrunkLimit is a smaller buffer, and how much is left in it.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // wantRecovered checks that the hub has left one connection, for that cause, and that its channel "a" goes on with a gap.
@@ -64,7 +66,7 @@ func TestARedisThatFailsACommandOfTheSubscriptionIsLeft(t *testing.T) {
 			h := startProbed(t, fake.url(), time.Minute, "a")
 			h.awaitProved(1)
 			fake.set(func() { fake.says = map[string]string{command: "-ERR failing\r\n"} })
-			if _, err := h.open([]string{"b"}, nil, newWaiter()); err != nil {
+			if _, err := h.memory.Open([]string{"b"}, nil, hub.NewWaiter()); err != nil {
 				t.Fatal(err)
 			}
 			await(t, "an outage", func() bool { return len(h.causes()) > 0 })
@@ -87,7 +89,7 @@ func TestARedisThatCannotTellItsRoleNowIsUsed(t *testing.T) {
 		t.Errorf("outages: %q, refusals: %q", causes, refusals)
 	}
 	fake.set(func() { fake.says = nil })
-	h.prober.soon <- struct{}{}
+	h.subscriber.prober.soon <- struct{}{}
 	h.awaitProved(1) // it is asked again
 }
 
@@ -100,7 +102,7 @@ func TestARedisThatLoadsItsDataKeepsItsSubscription(t *testing.T) {
 	s.pingInterval = 100 * time.Millisecond
 	h.settings.Store(&s)
 	h.awaitProved(1)
-	first := h.generation.Load()
+	first := h.subscriber.generation.Load()
 	server.Do("DEBUG", "POPULATE", "20000")
 	server.Do("CONFIG", "SET", "key-load-delay", "500") // microseconds: ten seconds in all
 	loader, loaded := server.Client(), make(chan struct{})
@@ -122,7 +124,7 @@ func TestARedisThatLoadsItsDataKeepsItsSubscription(t *testing.T) {
 	if !strings.Contains(server.Do("INFO", "persistence").(string), "\r\nloading:1\r\n") {
 		t.Error("redis had loaded its data before")
 	}
-	if h.generation.Load() != first || h.gaps("a") > 0 || len(h.causes()) > 0 {
+	if h.subscriber.generation.Load() != first || h.gaps("a") > 0 || len(h.causes()) > 0 {
 		t.Errorf("the connection is lost: %q, %d gaps", h.causes(), h.gaps("a"))
 	}
 	server.Kill() // else it would load on
@@ -139,10 +141,12 @@ func TestSubscriptionsWaitForTheRepliesOfThoseBefore(t *testing.T) {
 	s.pingInterval, s.deadAfter = 100*time.Millisecond, time.Minute
 	h.settings.Store(&s)
 	h.awaitProved(1)
-	first, before := h.generation.Load(), statistic(t, server, "subscribe", "calls")
+	first, before := h.subscriber.generation.Load(), statistic(t, server, "subscribe", "calls")
 	written := func() int { return statistic(t, server, "subscribe", "calls") - before }
 	proxy.SetDropToClient(true)
-	opened, err := h.open(budgetNames(2*maxUnanswered), nil, newWaiter())
+	// As internal/hub has it.
+	const maxBatch, maxUnanswered = 512, 8 * 512
+	opened, err := h.memory.Open(jobNames(2*maxUnanswered), nil, hub.NewWaiter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,8 +159,8 @@ func TestSubscriptionsWaitForTheRepliesOfThoseBefore(t *testing.T) {
 		t.Errorf("%d commands are written without an answer, want %d", n, allowed)
 	}
 	proxy.SetDropToClient(false)
-	await(t, "all of them", opened.settled)
-	if h.generation.Load() != first {
+	await(t, "all of them", opened.Settled)
+	if h.subscriber.generation.Load() != first {
 		t.Errorf("the connection is lost: %q", h.causes())
 	}
 }

@@ -127,7 +127,7 @@ func (w *world) handler(t *testing.T, h *Handler) *Handler {
 // settle is called.
 func bubble(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t, newWorld(t, roomy)) })
+	synctest.Test(t, func(t *testing.T) { f(t, newWorld(t)) })
 }
 
 func (w *world) settled() {

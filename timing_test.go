@@ -2,9 +2,7 @@ package redissse
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,7 +17,8 @@ func TestHeartbeatsCarryTheCursor(t *testing.T) {
 		w.settled()
 		time.Sleep(defaultHeartbeat)
 		synctest.Wait()
-		w.hub.lowWater.Store(4711)
+		w.pong()
+		answered := w.hub.memory.Clock.Now()
 		time.Sleep(3 * defaultHeartbeat)
 		synctest.Wait()
 		_, events := s.parsed()
@@ -31,8 +30,8 @@ func TestHeartbeatsCarryTheCursor(t *testing.T) {
 				t.Errorf("got %+v, want a cursor with an id", e)
 			}
 		}
-		if last := events[len(events)-1].ID; !strings.HasPrefix(last, "4711-") {
-			t.Errorf("the last beat's id is %s, want the low-water time 4711", last)
+		if last, ok := placeOf(events[len(events)-1].ID); !ok || last.ms != answered {
+			t.Errorf("the last beat's id is %v, want the time %d of the PING that Redis answered", last, answered)
 		}
 		s.cancel()
 		<-s.ended
@@ -59,7 +58,7 @@ func TestStreamOpensWhenConfirmed(t *testing.T) {
 
 func TestStreamOpensAfterOpenTimeoutWithAGapToCome(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.up = false
+		w.redis.Up = false
 		begin := time.Now()
 		s := serve(t, w.handler(t, &Handler{Channels: []string{"a"}}))
 		time.Sleep(3 * time.Second)
@@ -67,7 +66,7 @@ func TestStreamOpensAfterOpenTimeoutWithAGapToCome(t *testing.T) {
 		if s.status != http.StatusOK || s.opened.Sub(begin) != defaultOpenTimeout {
 			t.Fatalf("status %d after %s, want 200 after %s", s.status, s.opened.Sub(begin), defaultOpenTimeout)
 		}
-		w.up = true
+		w.redis.Up = true
 		w.settled()
 		if _, events := s.parsed(); len(events) != 2 || events[1].Type != "gap" || !strings.Contains(events[1].Data, "not_buffered") {
 			t.Errorf("got %v, want a cursor and a gap", events)
@@ -86,7 +85,7 @@ func TestClientThatLeavesWhileWaitingGetsNothing(t *testing.T) {
 		if s.status != 0 || s.out.Len() > 0 {
 			t.Errorf("wrote status %d and %q", s.status, s.out.String())
 		}
-		if n := w.hub.buffers.get("a").sub.streams; n != 0 {
+		if n := w.hub.held("a").streams; n != 0 {
 			t.Errorf("%d streams are still counted", n)
 		}
 	})
@@ -98,7 +97,7 @@ func TestQueuedEventsGoOutInOneWriteAndOneFlush(t *testing.T) {
 		w.settled()
 		writes, flushes := s.writes, len(s.flushes)
 		for range 50 {
-			w.publish("a", 0)
+			w.publish("a")
 		}
 		w.settled() // the stream's goroutine sees all at once or in a few reads, never one by one
 		_, events := s.parsed()
@@ -123,7 +122,7 @@ func TestStalledClientIsCutAfterStallTimeout(t *testing.T) {
 		s.stalled = true
 		s.mu.Unlock()
 		stalledAt := time.Now()
-		w.publish("a", 0)
+		w.publish("a")
 		w.settled()
 		if _, events := other.parsed(); len(events) != 2 {
 			t.Errorf("the other client got %d events, want 2", len(events))
@@ -149,7 +148,7 @@ func TestDrainSpreadsTheEnds(t *testing.T) {
 		h.drain.begin()
 		late := serve(t, h) // reaches the handler that drains: served, then ended
 		time.Sleep(defaultDrainReload / 10)
-		w.publish("a", 0)
+		w.publish("a")
 		w.settled()
 		half, retries := 0, map[time.Duration]bool{}
 		for _, s := range append(streams, late) {
@@ -179,61 +178,6 @@ func TestDrainSpreadsTheEnds(t *testing.T) {
 	})
 }
 
-func TestLingerAndAge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, limits{messages: 10, bytes: 1 << 20, maxAge: time.Minute.Milliseconds()})
-		s := *w.hub.settings.Load()
-		s.linger = 5 * time.Minute
-		w.hub.settings.Store(&s)
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		go w.hub.tick(ctx)
-		v := w.view([]string{"a"}, nil, startLive)
-		c := v.last
-		w.publish("a", 0)
-		w.settle()
-		time.Sleep(59 * time.Second)
-		w.publish("a", 0)
-		w.settle()
-		expect(t, w.opened(c, "a"), "1", "2")
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		kept := w.opened(c, "a")
-		expect(t, kept, "gap:a:expired", "2")
-		time.Sleep(time.Hour) // with a stream, the subscription stays
-		synctest.Wait()
-		if !kept.settled() {
-			t.Fatal("unsubscribed under an open stream")
-		}
-		for range 4 { // v and the three that were opened
-			w.hub.leaveForTest("a")
-		}
-		time.Sleep(s.linger - time.Second)
-		synctest.Wait()
-		if w.write() {
-			t.Fatal("unsubscribed before linger had passed")
-		}
-		w.publish("a", 0)
-		w.settle()
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		if !w.write() || w.redis["a"] || w.hub.buffers.len() != 0 {
-			t.Error("not unsubscribed after linger")
-		}
-		if n := kept.sources[0].sub.buf.entries.len(); n != 0 {
-			t.Errorf("%d messages stay in memory until they would have expired", n)
-		}
-	})
-}
-
-func (h *hub) leaveForTest(channel string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if sub := h.buffers.get(channel).sub; sub.streams > 0 {
-		h.leaveLocked(sub)
-	}
-}
-
 func TestBackoffGrowsAndResets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := backoff{min: time.Second, max: 10 * time.Second}
@@ -259,9 +203,9 @@ func TestBackoffGrowsAndResets(t *testing.T) {
 
 func TestWatchdogEndsASilentGeneration(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		g, life := newGeneration(t.Context(), w.hub)
-		conn := &watchedConn{clock: w.hub.clock}
-		conn.read.Store(w.hub.clock.monotonic())
+		g, life := newGeneration(t.Context(), &w.hub.subscriber)
+		conn := &watchedConn{clock: w.hub.memory.Clock}
+		conn.read.Store(w.hub.memory.Clock.Monotonic())
 		g.conn.Store(conn)
 		time.Sleep(defaultDeadAfter)
 		g.watch(defaultDeadAfter)
@@ -315,37 +259,4 @@ func TestHubIsHeldUntilTheLastStreamEnds(t *testing.T) {
 	held(1)
 	tenant.leave()
 	held(0)
-}
-
-func TestClockTakesRedissTimeAndDropsSlowAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newClock()
-		if c.now() != 0 {
-			t.Error("knows Redis's time before asking")
-		}
-		ask := func(ahead, trip time.Duration) func(context.Context) (time.Time, error) {
-			return func(context.Context) (time.Time, error) {
-				time.Sleep(trip / 2)
-				answer := time.Now().Add(ahead)
-				time.Sleep(trip / 2)
-				return answer, nil
-			}
-		}
-		if err := c.measure(t.Context(), ask(time.Hour, 100*time.Millisecond)); err != nil {
-			t.Fatal(err)
-		}
-		want := time.Now().Add(time.Hour).UnixMilli()
-		if got := c.now(); got != want {
-			t.Errorf("now is %s, want %s", strconv.FormatInt(got, 10), strconv.FormatInt(want, 10))
-		}
-		if c.measure(t.Context(), ask(0, time.Second)) == nil {
-			t.Error("a slow answer was taken")
-		}
-		if c.measure(t.Context(), func(context.Context) (time.Time, error) { return time.Time{}, errors.New("NOPERM") }) == nil {
-			t.Error("a refusal was taken")
-		}
-		if got := c.now(); got != want+1000 {
-			t.Errorf("now is %d, want %d: the offset kept", got, want+1000)
-		}
-	})
 }

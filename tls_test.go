@@ -17,6 +17,8 @@ import (
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // startSecureRedis starts a server that speaks TLS, too. It returns its URL for that, and who is to be trusted for it.
@@ -77,11 +79,11 @@ func TestRedisOverTLS(t *testing.T) {
 	if _, _, err := h.publisher.publish(t.Context(), "a", []byte("to whom?")); err == nil {
 		t.Error("a message was published to a server with a certificate of its own making")
 	}
-	if causes := h.causes(); !strings.Contains(causes[0], "certificate signed by unknown authority") || h.connected.Load() {
+	if causes := h.causes(); !strings.Contains(causes[0], "certificate signed by unknown authority") || h.subscriber.connected.Load() {
 		t.Errorf("the causes are %q", causes)
 	}
 	h.trust(trusted)
-	if _, err := h.open([]string{"a"}, nil, newWaiter()); err != nil {
+	if _, err := h.memory.Open([]string{"a"}, nil, hub.NewWaiter()); err != nil {
 		t.Fatal(err)
 	}
 	h.awaitLive("a")

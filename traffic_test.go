@@ -139,8 +139,8 @@ type witness struct {
 // delivered is a message's number, or a gap's data.
 type delivered struct {
 	n   int
-	gap *gap
-	id  cursor
+	gap *told
+	id  place
 }
 
 func newWitness(t *testing.T, s *ssetest.Stream, channels ...string) *witness {
@@ -161,7 +161,7 @@ func (w *witness) until(beyond map[string]int) {
 
 func (w *witness) take(e ssetest.Event) {
 	w.t.Helper()
-	id, ok := parseCursor(e.ID)
+	id, ok := placeOf(e.ID)
 	if !ok {
 		w.t.Fatalf("%+q has no id of ours", e)
 	}
@@ -181,7 +181,7 @@ func (w *witness) take(e ssetest.Event) {
 	}
 }
 
-func outageGap(t *testing.T, e ssetest.Event) *gap {
+func outageGap(t *testing.T, e ssetest.Event) *told {
 	t.Helper()
 	g, err := decodeGap(e.Data)
 	if err != nil {
@@ -207,7 +207,7 @@ func judgeOutage(book []published, got []delivered, gaps int, clean bool) error 
 	if first < 0 {
 		return errors.New("no message was delivered")
 	}
-	last, id, seen := got[first].n-1, cursor{}, 0
+	last, id, seen := got[first].n-1, place{}, 0
 	var open *delivered
 	for i := range got {
 		d := &got[i]
@@ -252,7 +252,7 @@ func judgeAfter(before []delivered, g *delivered) error {
 	if g.gap.After == nil {
 		return fmt.Errorf("the gap %+v has no after", *g.gap)
 	}
-	after, ok := parseCursor(*g.gap.After)
+	after, ok := placeOf(*g.gap.After)
 	if !ok || after.seq >= g.id.seq {
 		return fmt.Errorf("the gap at %v is after %q", g.id, *g.gap.After)
 	}

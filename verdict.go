@@ -29,6 +29,8 @@ type verdict struct {
 	weight weight
 }
 
+var errPublisherClosed = errors.New("the hub has ended")
+
 // weight is what a failure says about Redis, to the breaker.
 type weight int
 

@@ -5,12 +5,15 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/faults"
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+	"go.uber.org/zap"
 )
 
 // TestTheWriterNoticesFirst: the reader is busy with a message while Redis closes the connection, and a PING meets that. There
@@ -18,25 +21,22 @@ import (
 func TestTheWriterNoticesFirst(t *testing.T) {
 	const patientHub = "ping_interval 200ms\ndead_after 20s\nreconnect_min 100ms\nreconnect_max 500ms\n"
 	server := redistest.Start(t)
+	reader := holdReader(t, server)
 	g := startGateway(t, server.URL(), patientHub, outageRoutes)
 	client := ssetest.StartEventSource(t, g.client, g.URL("/a"))
 	client.AwaitOpened()
 	traffic := startNumbered(t, server, "a")
 	g.wait("messages", func() bool { return traffic.after(client, time.Time{}) >= trafficShown })
 
-	h := g.hub()
-	h.mu.Lock()
-	release := sync.OnceFunc(h.mu.Unlock)
-	t.Cleanup(release)
-	g.wait("the reader to wait for the lock", func() bool { return isRunning("(*hub).store") })
+	reader.hold()
 	if n := server.KillPubSub(); n != 1 {
 		t.Errorf("%d connections were killed", n)
 	}
 	g.wait("the writer to give up", func() bool { return !isRunning("(*generation).write") })
-	if !isRunning("(*hub).store") {
+	if !isRunning("(*heldReader).received") {
 		t.Error("the reader was not held")
 	}
-	release()
+	reader.release()
 	over := time.Now()
 	g.waitLog("writing to redis")
 	g.wait("messages of the new connection", func() bool { return traffic.after(client, over) >= trafficShown })
@@ -44,6 +44,51 @@ func TestTheWriterNoticesFirst(t *testing.T) {
 	g.wait("the last message", func() bool { return traffic.after(client, traffic.log[len(traffic.log)-2].Sent) == 1 })
 	client.Close()
 	traffic.judge(client, over)
+}
+
+// heldReader holds the reader of a hub, as a message might that takes long.
+type heldReader struct {
+	wanted  atomic.Bool
+	waiting chan struct{}
+	free    chan struct{}
+	release func()
+}
+
+// holdReader makes the hub that a gateway with a hub "default" at the server will take.
+func holdReader(t *testing.T, server *redistest.Server) *heldReader {
+	t.Helper()
+	r := &heldReader{waiting: make(chan struct{}, 1), free: make(chan struct{})}
+	r.release = sync.OnceFunc(func() { close(r.free) })
+	s, err := (&Hub{Redis: server.URL()}).resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := claim(hubKey{name: defaultHub, network: s.redis.Network, addr: s.redis.Addr, user: s.redis.Username}, s, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.hub.memory = hub.New(s.Bounds, r.received)
+	l.hub.subscriber.memory = l.hub.memory
+	t.Cleanup(func() {
+		r.release()
+		if err := l.release(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// hold returns once the reader is held.
+func (r *heldReader) hold() {
+	r.wanted.Store(true)
+	<-r.waiting
+}
+
+func (r *heldReader) received() {
+	if r.wanted.Swap(false) {
+		r.waiting <- struct{}{}
+		<-r.free
+	}
 }
 
 // isRunning tells whether a goroutine is in a function of this package.

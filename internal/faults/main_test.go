@@ -2,25 +2,22 @@ package faults
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"testing"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
-// parallel is how many faults happen at a time, unless -parallel says so: they mostly wait, and two cores have room for that many.
-const parallel = "6"
+// So many faults happen at a time, unless -parallel says so: they mostly wait, and two cores have room for that many. In the long form
+// more goes on beside them.
+const parallel, parallelLong = 10, 6
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	said := false
-	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
-	if !said {
-		if err := flag.Set("test.parallel", parallel); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	os.Exit(proctest.Run(m, func() error {
+		flag.Parse()
+		if f := flag.Lookup("long"); f != nil && f.Value.String() == "true" {
+			return proctest.Parallel(parallelLong)()
 		}
-	}
-	os.Exit(proctest.Run(m))
+		return proctest.Parallel(parallel)()
+	}))
 }

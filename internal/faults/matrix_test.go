@@ -64,6 +64,9 @@ func all() (faults []fault) {
 var long = flag.Bool("long", false, "have the faults happen in all phases, not just under steady traffic")
 
 func TestFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes")
+	}
 	for n := range all() {
 		for _, p := range phases() {
 			f := all()[n] // each run has its own: a fault may remember what it did

@@ -29,9 +29,12 @@ var lanes = make(chan struct{}, 6)
 //	if proctest.Elsewhere(t) { return }
 //
 // It reports whether the test has run elsewhere, with what came of it. What was covered there counts here. A run that is to be
-// looked into, by a profile or a trace, has its tests here.
+// looked into, by a profile or a trace, has its tests here. With -short it is skipped.
 func Elsewhere(t *testing.T) bool {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it waits for long")
+	}
 	if os.Getenv(elsewhereTest) == t.Name() || set("test.cpuprofile", "test.memprofile", "test.blockprofile", "test.mutexprofile", "test.trace") {
 		return false
 	}
@@ -70,7 +73,7 @@ func runElsewhere(name, logFile string, deadline time.Time) error {
 		return fmt.Errorf("finding the test binary: %w", err)
 	}
 	cmd := exec.Command(bin, elsewhereArgs(name, deadline)...)
-	cmd.Env = append(os.Environ(), elsewhereTest+"="+name)
+	cmd.Env = append(os.Environ(), elsewhereTest+"="+name, binDir+"="+Dir())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = ChildAttr(syscall.SIGKILL)
 	return cmd.Run()
@@ -91,7 +94,7 @@ func elsewhereArgs(name string, deadline time.Time) []string {
 		args = append(args, "-test.timeout="+max(time.Second, time.Until(deadline)-sooner).String())
 	}
 	flag.Visit(func(f *flag.Flag) {
-		kept := []string{"test.short", "test.skip", "test.gocoverdir", "test.paniconexit0", "test.parallel", "test.artifacts", "test.outputdir", "test.fullpath"}
+		kept := []string{"test.skip", "test.gocoverdir", "test.paniconexit0", "test.parallel", "test.artifacts", "test.outputdir", "test.fullpath"}
 		if !strings.HasPrefix(f.Name, "test.") || slices.Contains(kept, f.Name) {
 			args = append(args, "-"+f.Name+"="+f.Value.String())
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -76,40 +75,4 @@ func awaitNoLeak() error {
 		}
 	}
 	return err
-}
-
-var (
-	buildCaddy  = sync.OnceValues(func() (string, error) { return build("caddy") })
-	buildRacing = sync.OnceValues(func() (string, error) { return build("caddy-racing", "-race") })
-)
-
-func build(name string, flags ...string) (path string, err error) {
-	path = filepath.Join(Dir(), name)
-	args := append([]string{"build", "-o", path}, flags...)
-	out, err := exec.Command("go", append(args, "github.com/redis-sse/caddy-redis-sse/cmd/caddy")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building cmd/caddy: %w\n%s", err, out)
-	}
-	return path, nil
-}
-
-// Caddy returns cmd/caddy, built once for all tests of a run.
-func Caddy(t testing.TB) string {
-	t.Helper()
-	return built(t, buildCaddy)
-}
-
-// RacingCaddy is Caddy with the race detector.
-func RacingCaddy(t testing.TB) string {
-	t.Helper()
-	return built(t, buildRacing)
-}
-
-func built(t testing.TB, build func() (string, error)) string {
-	t.Helper()
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bin
 }

@@ -1,0 +1,67 @@
+package redissse
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// setHeaders sets those of a stream.
+func setHeaders(header http.Header) {
+	header.Set("Content-Type", "text/event-stream")
+	// no-transform keeps "encode" away: a compressor takes 1 to 3 MB a stream.
+	header.Set("Cache-Control", "no-store, no-transform")
+	header.Set("X-Accel-Buffering", "no") // for an nginx in front
+}
+
+// writeChunk is what a client must take within stall_timeout. It is what one
+// TLS record holds, little enough for any link that works.
+const writeChunk = 16 << 10
+
+// sink is the client's connection.
+type sink struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	stall   time.Duration
+	watched bool // Caddy's own writer watches for stalls
+	begun   bool // something has been written
+}
+
+// newSink makes the sink of a request. A client that takes no writeChunk for
+// stall is disconnected. The override of Caddy's own timeout is not taken back
+// when the stream ends: what net/http writes then, the end of the body, may
+// meet a client that takes nothing, too.
+func newSink(w http.ResponseWriter, r *http.Request, stall time.Duration) *sink {
+	s := &sink{w: w, control: http.NewResponseController(w), stall: stall}
+	if _, idle := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil {
+		idle.Override(stall, 0, writeChunk)
+		s.watched = true
+	}
+	return s
+}
+
+// write writes at most one chunk.
+func (s *sink) write(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	return s.deadline(func() error { _, err := s.w.Write(p); return err })
+}
+
+func (s *sink) flush() error { return s.deadline(s.control.Flush) }
+
+// deadline runs one write under the stall timeout. The deadline is cleared
+// afterwards: on HTTP/2 it is a timer that ends even an idle stream.
+func (s *sink) deadline(write func() error) error {
+	if s.watched {
+		return write()
+	}
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.stall)); err != nil {
+		return err
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	return s.control.SetWriteDeadline(time.Time{})
+}
