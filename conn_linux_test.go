@@ -53,7 +53,7 @@ func TestADeadConnectionLeavesTheCount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.tenancy = &tenancy{lease: &lease{hub: newHub("dead", settings, zap.NewNop()), settings: settings}, log: zap.NewNop()}
+	h.claim = &sharedClaim{claim: &claim{hub: newHub("dead", settings, zap.NewNop()), settings: settings}, log: zap.NewNop()}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = h.ServeHTTP(w, reqCaddy(r, w), nil)
 	}))

@@ -12,7 +12,7 @@ import (
 // delivery writes a stream's events to its client.
 type delivery struct {
 	hub       *redisHub
-	tenancy   *tenancy
+	claim     *sharedClaim
 	wake      *hub.Waiter
 	forget    func() bool // has wake not be signalled any more when the client goes
 	admission admission   // to the limits on streams
@@ -61,7 +61,7 @@ func (d *delivery) release() {
 		d.ending.stop()
 		d.metrics.streams.Dec() // not before there is room for another one
 	}
-	d.tenancy.leave()
+	d.claim.leave()
 }
 
 // run writes the stream until the client goes away or stalls, or its ending

@@ -40,7 +40,7 @@ func newGeneration(parent context.Context, s *subscriber) (*generation, context.
 	m := s.memory.Complete()
 	return &generation{
 		inForce: s.inForce, subscriber: s, memory: s.memory, born: s.memory.Clock.Monotonic(), fail: fail,
-		replies: s.memory.NewReplies(), probing: probing{loyal: m, heard: m},
+		replies: s.memory.NewReplies(), probing: probing{completeAtRole: m, completeAtProbe: m},
 	}, ctx
 }
 
@@ -142,8 +142,8 @@ func (g *generation) run(ctx context.Context) (err error) {
 func (g *generation) readOne(ctx context.Context, ps *redis.PubSub) error {
 	received, err := ps.Receive(ctx)
 	if err != nil {
-		if refusal, ok := errors.AsType[redis.Error](err); ok {
-			return g.errorReply(refusal)
+		if reply, ok := errors.AsType[redis.Error](err); ok {
+			return g.errorReply(reply)
 		}
 		return fmt.Errorf("reading from redis: %w", err)
 	}
@@ -250,8 +250,15 @@ func (g *generation) answered(r *redis.Pong) error {
 	return nil
 }
 
-// errorReply takes an error reply, which belongs to the oldest command. A server
-// that is loading its data refuses PING but serves subscriptions.
+// errorReply takes an error reply, which belongs to the oldest command.
+//
+//	to                  error       what becomes of it
+//	the probe channel   any         see notListening
+//	PING                LOADING     nothing: such a server serves subscriptions
+//	PING                any other   the connection is over
+//	(P)SUBSCRIBE ...    NOPERM      the names are denied, or asked for one by one
+//	(P)SUBSCRIBE ...    any other   the connection is over
+//	nothing             any         the connection is over
 func (g *generation) errorReply(err redis.Error) error {
 	switch kind, names := g.replies.Asked(); {
 	case kind == "":
@@ -275,7 +282,7 @@ func (g *generation) errorReply(err redis.Error) error {
 // lossReasonOf classifies what ended a generation.
 func lossReasonOf(err error) lossReason {
 	if _, ok := errors.AsType[redis.Error](err); ok {
-		return lossRefused
+		return lossErrorReply
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return lossNetwork

@@ -115,7 +115,7 @@ type Handler struct {
 	route        string        // the channels and patterns as configured, for metrics
 	metrics      *routeMetrics
 	drain        *drain
-	tenancy      *tenancy
+	claim        *sharedClaim
 	limits       *streamLimits
 	cors         *cors
 }
@@ -159,12 +159,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			ctx.Logger().Warn("channel has glob characters and is taken literally: did you mean pattern?", zap.String("channel", channel))
 		}
 	}
-	app, lease, err := acquireFor(ctx, h.Hub, h.Redis)
+	app, own, err := acquireFor(ctx, h.Hub, h.Redis)
 	if err != nil {
 		return err
 	}
-	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
-	h.metrics = newRouteMetrics(lease.hub.name, h.route)
+	h.claim = &sharedClaim{claim: own, log: ctx.Logger()}
+	h.metrics = newRouteMetrics(own.hub.name, h.route)
 	h.drain.grace = func() time.Duration { return app.grace }
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		h.capAge(time.Duration(server.WriteTimeout), ctx.Logger())
@@ -261,10 +261,10 @@ func (h *Handler) capAge(timeout time.Duration, log *zap.Logger) {
 // Cleanup gives the hub up, at once or when the last open stream ends. It
 // does not wait for them: a reload would wait as long as the longest stream.
 func (h *Handler) Cleanup() error {
-	if h.tenancy == nil {
+	if h.claim == nil {
 		return nil // not provisioned to the end
 	}
-	return h.tenancy.close()
+	return h.claim.close()
 }
 
 // ServeHTTP answers GET and POST with a stream (POST for fetch clients and
@@ -342,12 +342,12 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusBadRequest, err)
 	}
-	from, err := h.tenancy.enter()
+	from, err := h.claim.enter()
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	d := &delivery{
-		hub: from, tenancy: h.tenancy, wake: hub.NewWaiter(), format: &h.format, metrics: h.metrics,
+		hub: from, claim: h.claim, wake: hub.NewWaiter(), format: &h.format, metrics: h.metrics,
 		retry: h.retry, beatEvery: h.heartbeat,
 	}
 	defer func() {
@@ -355,14 +355,14 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 			d.release()
 		}
 	}()
-	if d.admission, err = h.limits.enter(replacerOf(r)); err != nil {
-		h.metrics.ends[endRefused].Inc()
-		return nil, refuse(w, r, err)
+	if d.admission, err = h.limits.admit(replacerOf(r)); err != nil {
+		h.metrics.ends[endTurnedAway].Inc()
+		return nil, turnAway(w, r, err)
 	}
 	d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
 	if d.stream, err = from.memory.Open(channels, h.patterns, d.wake); err != nil {
-		h.metrics.ends[endRefused].Inc()
-		return nil, refuse(w, r, err)
+		h.metrics.ends[endTurnedAway].Inc()
+		return nil, turnAway(w, r, err)
 	}
 	if !awaitSettled(d.stream, d.wake, h.openTimeout) {
 		return nil, nil // the client has gone

@@ -43,7 +43,7 @@ func TestAReloadWithoutTheHandlerReleasesTheHubWithItsLastStream(t *testing.T) {
 			short = append(short, g.opened("/short"))
 		}
 		// A claim of the test's own shows a hub that is released twice.
-		own, err := claim(key, h.settings.Load(), zap.NewNop())
+		own, err := claimHub(key, h.settings.Load(), zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,7 @@ import (
 // address and knows nothing of our subscriptions. So a hub publishes to itself,
 // and expects to hear of it on the subscription.
 
-// prober is what a hub needs for that beside its publisher.
+// prober is what a hub needs, beside its publisher, to publish to itself.
 type prober struct {
 	channel string        // random per hub life: nobody else probes there
 	soon    chan struct{} // wakes the prober
@@ -96,10 +96,10 @@ func (g *generation) measure(ctx context.Context, conn *redis.Conn) {
 	g.measured(g.memory.Clock.Measure(ctx, func(ctx context.Context) (time.Time, error) { return conn.Time(ctx).Result() }))
 }
 
-// measured takes the outcome of a measurement. None is fatal: a user without
-// TIME still gets events.
+// measured takes the outcome of a measurement. A failed one does not end the
+// generation: a user without TIME still gets events.
 func (g *generation) measured(err error) {
-	if err == nil || g.refusedFor(commandTime, err) {
+	if err == nil || g.unavailableFor(commandTime, err) {
 		return
 	}
 	g.log().Debug("measuring redis's clock failed", zap.String("hub", g.name), zap.Error(err))
@@ -114,20 +114,27 @@ func (g *generation) askRole(ctx context.Context, conn *redis.Conn) (role, error
 	return g.toldRole(ask)
 }
 
-// toldRole reads the answer to ROLE. A refusal is no error: the role is unknown.
+// toldRole reads the answer to ROLE. Where the command is unavailable the role
+// is unknown.
 func (g *generation) toldRole(ask *redis.SliceCmd) (role, error) {
 	reply, err := ask.Result()
-	if err != nil && !g.refusedFor(commandRole, err) {
+	if err != nil && !g.unavailableFor(commandRole, err) {
 		return role{}, fmt.Errorf("asking redis for its role: %w", err)
 	}
 	return parseRole(reply), nil
 }
 
-// publishProbe publishes a probe, or an empty message if one is under way, and
-// reports whether the server that took it is known to be the subscription's:
-// only then its role counts. It is if somebody is subscribed to the channel,
-// since that can only be us. Where that cannot be known it is taken for it,
-// since a replica that is cut off loses messages without a trace.
+// publishProbe publishes a probe, or an empty message if a probe is under way.
+// It reports whether the server that took the message counts as the
+// subscription's, so that its role counts, too: behind an address there may be
+// several servers.
+//
+//	the PUBLISH               the server counts
+//	reached a subscriber      yes: only this hub subscribes to the channel
+//	reached nobody            no: it is another one
+//	is unavailable, or the    yes: nothing tells, and a replica that is cut off
+//	  channel cannot be heard   loses messages without a trace
+//	failed otherwise          no
 func (g *generation) publishProbe(ctx context.Context, conn *redis.Conn, of role, m hub.Mark) (here bool, err error) {
 	p := &g.probing
 	if !p.canProve() {
@@ -140,7 +147,7 @@ func (g *generation) publishProbe(ctx context.Context, conn *redis.Conn, of role
 	receivers, err := conn.Publish(ctx, g.subscriber.prober.channel, payload).Result()
 	if err != nil {
 		p.abandoned(payload)
-		if g.refusedFor(commandPublish, err) {
+		if g.unavailableFor(commandPublish, err) {
 			return true, nil
 		}
 		return false, fmt.Errorf("publishing a probe: %w", err)
@@ -150,9 +157,9 @@ func (g *generation) publishProbe(ctx context.Context, conn *redis.Conn, of role
 	return !elsewhere, nil
 }
 
-// greet asks a server on the connection of the subscription itself, before
-// anything is subscribed. The questions go out together, so that a server that
-// does not answer holds recovery up only once.
+// greet asks a server for its time and its role, on the connection of the
+// subscription itself, before anything is subscribed. The two questions go out
+// together, so that a server that does not answer holds recovery up only once.
 func (g *generation) greet(ctx context.Context, conn *redis.Conn) error {
 	pipe := conn.Pipeline()
 	at, ask := pipe.Time(ctx), redis.NewSliceCmd(ctx, "ROLE")
@@ -169,7 +176,7 @@ func (g *generation) greet(ctx context.Context, conn *redis.Conn) error {
 }
 
 // listen subscribes to the probe channel, by a command of its own: Redis
-// refuses a command as a whole.
+// answers a command as a whole with an error.
 func (g *generation) listen(ctx context.Context, ps *redis.PubSub) error {
 	g.replies.Probe(g.subscriber.prober.channel)
 	return ps.Subscribe(ctx, g.subscriber.prober.channel)
@@ -177,7 +184,7 @@ func (g *generation) listen(ctx context.Context, ps *redis.PubSub) error {
 
 // notListening takes an error reply to the probe channel's SUBSCRIBE.
 func (g *generation) notListening(err redis.Error) error {
-	if !g.refusedFor(commandSubscribe, err) {
+	if !g.unavailableFor(commandSubscribe, err) {
 		return fmt.Errorf("subscribing to the probe channel: %w", err)
 	}
 	g.replies.Failed()
@@ -189,15 +196,16 @@ func (g *generation) notListening(err redis.Error) error {
 // stream can ask for one; a pattern may cover them.
 func isOurs(channel string) bool { return strings.HasPrefix(channel, hub.Reserved) }
 
-// heard takes a message on such a channel.
+// heard takes a message on a channel that hubs use among themselves.
 //
-// When a probe arrives, everything that Redis answered before it was published
-// has arrived, too: both come over one connection, in the order in which they
-// were executed, and it does not matter how slow that connection is or how
-// much is ahead of them on it. So if there is still no answer to a PING that
-// was written dead_after before the probe was published, that PING had not
-// reached Redis in all that time. If any command was answered meanwhile, what
-// we send does arrive, slowly.
+// The arrival of a probe also tells whether what this gateway writes reaches
+// Redis. Replies and messages come over one connection, in the order in which
+// Redis executed the commands, however slow the connection is. So when a probe
+// arrives, every answer that Redis gave before the probe's PUBLISH has arrived,
+// too. A PING that was written dead_after before that PUBLISH and has no answer
+// yet had therefore not reached Redis in all that time, and the connection is
+// dead towards Redis. (If Redis answered any command meanwhile, commands do
+// arrive, slowly.)
 func (g *generation) heard(m *redis.Message) error {
 	if m.Channel != g.subscriber.prober.channel {
 		return nil // another hub's, through a pattern
@@ -222,32 +230,32 @@ func (g *generation) watchProbe() {
 	}
 }
 
-// dispensable is a command that a hub can do without, but not as well.
-type dispensable string
+// optionalCommand is a command that a hub can do without, but not as well.
+type optionalCommand string
 
 const (
-	commandTime      dispensable = "TIME"
-	commandRole      dispensable = "ROLE"
-	commandPublish   dispensable = "PUBLISH"
-	commandSubscribe dispensable = "SUBSCRIBE" // to the probe channel
+	commandTime      optionalCommand = "TIME"
+	commandRole      optionalCommand = "ROLE"
+	commandPublish   optionalCommand = "PUBLISH"
+	commandSubscribe optionalCommand = "SUBSCRIBE" // to the probe channel
 )
 
 // lostWithout says what an operator loses who does not grant it.
-var lostWithout = map[dispensable]string{
+var lostWithout = map[optionalCommand]string{
 	commandTime:      "clients cannot resume by time on another node or after a restart",
 	commandRole:      "a replica that is cut off from its master is not noticed",
 	commandPublish:   "a redis that answers but does not deliver is not noticed",
 	commandSubscribe: "a redis that answers but does not deliver is not noticed",
 }
 
-// refusedFor reports whether Redis refuses the command to this user, or to
-// all: then it is not asked for it again in this generation, and the operator
-// is told once. The next generation asks again, as rights can be granted.
-func (g *generation) refusedFor(what dispensable, err error) bool {
-	if !isRefusal(err) {
+// unavailableFor reports whether Redis lets this user, or nobody, have the
+// command. Then this generation goes on without it, and the operator is told
+// once. The next generation asks again, as rights can be granted.
+func (g *generation) unavailableFor(what optionalCommand, err error) bool {
+	if !isUnavailable(err) {
 		return false
 	}
-	g.probing.refuses(what)
+	g.probing.goesWithout(what)
 	if g.subscriber.prober.warned.first(what, g.settings.Load().redis) {
 		g.log().Warn("redis refuses a command", zap.String("hub", g.name), zap.String("command", string(what)),
 			zap.String("lost", lostWithout[what]), zap.String("probe_channel", g.subscriber.prober.channel), zap.Error(err))
@@ -255,14 +263,14 @@ func (g *generation) refusedFor(what dispensable, err error) bool {
 	return true
 }
 
-// isRefusal reports whether an error reply will stay the same until somebody
+// isUnavailable reports whether an error reply will stay the same until somebody
 // changes something at the server.
-func isRefusal(err error) bool {
+func isUnavailable(err error) bool {
 	if redis.IsPermissionError(err) {
 		return true
 	}
-	refusal, ok := errors.AsType[redis.Error](err)
-	return ok && strings.HasPrefix(strings.ToLower(refusal.Error()), "err unknown command")
+	reply, ok := errors.AsType[redis.Error](err)
+	return ok && strings.HasPrefix(strings.ToLower(reply.Error()), "err unknown command")
 }
 
 // warned is what the operator has been told, for the Redis options in force:
@@ -270,15 +278,15 @@ func isRefusal(err error) bool {
 type warned struct {
 	mu   sync.Mutex
 	of   *redis.Options
-	told map[dispensable]bool
+	told map[optionalCommand]bool
 }
 
 // first reports whether it is the first time.
-func (w *warned) first(what dispensable, of *redis.Options) bool {
+func (w *warned) first(what optionalCommand, of *redis.Options) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.of != of || w.told == nil {
-		w.of, w.told = of, map[dispensable]bool{}
+		w.of, w.told = of, map[optionalCommand]bool{}
 	}
 	first := !w.told[what]
 	w.told[what] = true

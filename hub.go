@@ -176,8 +176,9 @@ func widest(b, o hub.Bounds) hub.Bounds {
 	}
 }
 
-// lease is one holder's claim on a hub in the pool.
-type lease struct {
+// claim is what one holder has of a hub in the pool: as long as there is a claim
+// the hub lives. Safe for concurrent use.
+type claim struct {
 	hub      *redisHub
 	key      hubKey
 	settings *settings
@@ -185,77 +186,78 @@ type lease struct {
 }
 
 // release gives the claim up. Calls after the first do nothing.
-func (l *lease) release() error {
-	if l.released.Swap(true) {
+func (c *claim) release() error {
+	if c.released.Swap(true) {
 		return nil
 	}
-	_, err := hubs.Delete(l.key)
+	_, err := hubs.Delete(c.key)
 	return err
 }
 
-// claim takes a claim on the hub of that key, which is made if there is none.
-func claim(key hubKey, s *settings, log *zap.Logger) (*lease, error) {
+// claimHub takes a claim on the hub of that key, which is made if there is none.
+func claimHub(key hubKey, s *settings, log *zap.Logger) (*claim, error) {
 	pooled, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) {
 		return newHub(key.label(), s, log), nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("taking hub %q: %w", key.name, err)
 	}
-	return &lease{hub: pooled.(*redisHub), key: key, settings: s}, nil
+	return &claim{hub: pooled.(*redisHub), key: key, settings: s}, nil
 }
 
-// tenancy is one handler's claim on its hub, held until both its Cleanup has
-// run and its last request has ended.
-type tenancy struct {
+// sharedClaim is a handler's claim on its hub, which its requests share: it is
+// released once the handler's Cleanup has run and its last request has ended.
+// Safe for concurrent use.
+type sharedClaim struct {
 	log *zap.Logger
 
 	mu       sync.Mutex
-	lease    *lease
+	claim    *claim
 	requests int
-	closed   bool
+	closed   bool // Cleanup has run
 }
 
 // enter counts a request in and returns the hub. A request may reach a handler
 // whose configuration has just gone and given the hub up: it takes the hub
-// again, since refusing would stop an EventSource for ever.
-func (t *tenancy) enter() (*redisHub, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed && t.requests == 0 {
-		again, err := claim(t.lease.key, t.lease.settings, t.log)
+// again, since an error would stop an EventSource for ever.
+func (c *sharedClaim) enter() (*redisHub, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed && c.requests == 0 {
+		again, err := claimHub(c.claim.key, c.claim.settings, c.log)
 		if err != nil {
 			return nil, err
 		}
-		t.lease = again
+		c.claim = again
 		again.hub.start()
 	}
-	t.requests++
-	return t.lease.hub, nil
+	c.requests++
+	return c.claim.hub, nil
 }
 
 // leave counts a request out.
-func (t *tenancy) leave() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.requests--
-	if !t.closed || t.requests > 0 {
+func (c *sharedClaim) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests--
+	if !c.closed || c.requests > 0 {
 		return
 	}
-	if err := t.lease.release(); err != nil {
-		t.lease.hub.log().Error("releasing a hub failed", zap.String("hub", t.lease.key.name), zap.Error(err))
+	if err := c.claim.release(); err != nil {
+		c.claim.hub.log().Error("releasing a hub failed", zap.String("hub", c.claim.key.name), zap.Error(err))
 	}
 }
 
 // close ends the configuration's own claim. It does not wait for requests:
 // the last one releases the hub.
-func (t *tenancy) close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	if t.requests > 0 {
+func (c *sharedClaim) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.requests > 0 {
 		return nil
 	}
-	return t.lease.release()
+	return c.claim.release()
 }
 
 // hubCollector tells of the hubs as they are when it is asked. Two may have

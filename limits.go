@@ -70,7 +70,7 @@ type admission struct {
 }
 
 // enter admits a stream, or takes nothing.
-func (l *streamLimits) enter(repl *caddy.Replacer) (admission, error) {
+func (l *streamLimits) admit(repl *caddy.Replacer) (admission, error) {
 	if l.most == 0 && len(l.per) == 0 {
 		return admission{}, nil
 	}
@@ -111,19 +111,19 @@ func (a admission) leave() {
 	}
 }
 
-// A client that was refused comes back after this long, by chance: what it
-// was refused for does not pass at once, and all of them should not come back
-// together.
+// A client that was turned away comes back after a random time between these:
+// what was in its way does not pass at once, and all of them should not come
+// back together.
 const (
-	minRefusal = 10 * time.Second
-	maxRefusal = 30 * time.Second
+	minTurnedAway = 10 * time.Second
+	maxTurnedAway = 30 * time.Second
 )
 
-// refuse answers a request that there is no room for now. Any status but 200
+// turnAway answers a request that there is no room for now. Any status but 200
 // would stop an EventSource for ever, so that it gets a stream that ends at
 // once; the spec has it come back after the retry time.
-func refuse(w http.ResponseWriter, r *http.Request, reason error) error {
-	later := jitter(minRefusal, maxRefusal)
+func turnAway(w http.ResponseWriter, r *http.Request, reason error) error {
+	later := jitter(minTurnedAway, maxTurnedAway)
 	if !strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "text/event-stream") {
 		w.Header().Set("Retry-After", strconv.Itoa(int(later.Seconds())))
 		status := http.StatusServiceUnavailable

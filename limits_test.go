@@ -34,7 +34,7 @@ func (g *gateway) refusedAs(path string, status int, opts ...ssetest.Option) {
 	g.t.Helper()
 	r := ssetest.Do(g.t, g.client, g.URL(path), append(opts, ssetest.WithHeader("Accept", "*/*"))...)
 	after, err := strconv.Atoi(r.Header.Get("Retry-After"))
-	if r.StatusCode != status || err != nil || after < int(minRefusal.Seconds()) || after > int(maxRefusal.Seconds()) {
+	if r.StatusCode != status || err != nil || after < int(minTurnedAway.Seconds()) || after > int(maxTurnedAway.Seconds()) {
 		g.t.Errorf("%s: %s with Retry-After %q, want %d", path, r.Status, r.Header.Get("Retry-After"), status)
 	}
 	r = ssetest.Do(g.t, g.client, g.URL(path), opts...) // as an EventSource
@@ -97,7 +97,7 @@ func TestPlacesAreGivenBackToTheLast(t *testing.T) {
 			for i := range 1000 {
 				repl := caddy.NewReplacer()
 				repl.Set("k", i%3)
-				a, err := l.enter(repl)
+				a, err := l.admit(repl)
 				if err != nil {
 					t.Error(err)
 					return

@@ -155,30 +155,30 @@ func (m *routeMetrics) count(b *hub.Batch, s *hub.Stream, now int64) {
 type endReason string
 
 const (
-	endClient  endReason = "client"  // the client went away
-	endStalled endReason = "stalled" // the client took nothing for stall_timeout
-	endReload  endReason = "reload"  // the configuration was replaced
-	endExit    endReason = "exit"    // Caddy exits
-	endMaxAge  endReason = "max_age" // max_stream_age, or a timeout of the server
-	endRefused endReason = "refused" // never opened: there was no room for its channels
+	endClient     endReason = "client"  // the client went away
+	endStalled    endReason = "stalled" // the client took nothing for stall_timeout
+	endReload     endReason = "reload"  // the configuration was replaced
+	endExit       endReason = "exit"    // Caddy exits
+	endMaxAge     endReason = "max_age" // max_stream_age, or a timeout of the server
+	endTurnedAway endReason = "refused" // never opened: there was no room for its channels
 )
 
-var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge, endRefused}
+var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge, endTurnedAway}
 
 // lossReason says why a connection to Redis was lost.
 type lossReason string
 
 const (
-	lossSilent   lossReason = "silent"   // no byte, or no answer, for dead_after
-	lossDeaf     lossReason = "deaf"     // a message of ours to ourselves was not delivered
-	lossRole     lossReason = "role"     // it has become a replica, or is cut off from its master
-	lossClosed   lossReason = "closed"   // Redis closed it
-	lossNetwork  lossReason = "network"  // any other error of the network
-	lossRefused  lossReason = "refused"  // an error reply
-	lossProtocol lossReason = "protocol" // a reply that was not expected
+	lossSilent     lossReason = "silent"   // no byte, or no answer, for dead_after
+	lossDeaf       lossReason = "deaf"     // a message of ours to ourselves was not delivered
+	lossRole       lossReason = "role"     // it has become a replica, or is cut off from its master
+	lossClosed     lossReason = "closed"   // Redis closed it
+	lossNetwork    lossReason = "network"  // any other error of the network
+	lossErrorReply lossReason = "refused"  // an error reply
+	lossProtocol   lossReason = "protocol" // a reply that was not expected
 )
 
-var lossReasons = []lossReason{lossSilent, lossDeaf, lossRole, lossClosed, lossNetwork, lossRefused, lossProtocol}
+var lossReasons = []lossReason{lossSilent, lossDeaf, lossRole, lossClosed, lossNetwork, lossErrorReply, lossProtocol}
 
 // publishStatus says what came of a message.
 type publishStatus string

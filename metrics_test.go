@@ -281,13 +281,13 @@ func TestReconnectionsAreCountedByWhatWasLost(t *testing.T) {
 
 func TestLossesAreClassified(t *testing.T) {
 	for want, errs := range map[lossReason][]error{
-		lossSilent:   {fmt.Errorf("%w for 9s", errSilent), fmt.Errorf("%w for over 9s", errUnheard)},
-		lossDeaf:     {fmt.Errorf("%w: no", errDeaf)},
-		lossRole:     {fmt.Errorf("connecting to redis: %w m:1", errCutOff), fmt.Errorf("%w of m:1", errDemoted)},
-		lossClosed:   {io.EOF, fmt.Errorf("reading from redis: %w", io.ErrUnexpectedEOF)},
-		lossNetwork:  {fmt.Errorf("writing to redis: %w", &net.OpError{Err: syscall.ECONNRESET}), os.ErrDeadlineExceeded},
-		lossRefused:  {fmt.Errorf("subscribing: %w", rejection("NOPERM no"))},
-		lossProtocol: {errors.New("a PONG of \"\" was not asked for"), errGenerationOver},
+		lossSilent:     {fmt.Errorf("%w for 9s", errSilent), fmt.Errorf("%w for over 9s", errUnheard)},
+		lossDeaf:       {fmt.Errorf("%w: no", errDeaf)},
+		lossRole:       {fmt.Errorf("connecting to redis: %w m:1", errCutOff), fmt.Errorf("%w of m:1", errDemoted)},
+		lossClosed:     {io.EOF, fmt.Errorf("reading from redis: %w", io.ErrUnexpectedEOF)},
+		lossNetwork:    {fmt.Errorf("writing to redis: %w", &net.OpError{Err: syscall.ECONNRESET}), os.ErrDeadlineExceeded},
+		lossErrorReply: {fmt.Errorf("subscribing: %w", rejection("NOPERM no"))},
+		lossProtocol:   {errors.New("a PONG of \"\" was not asked for"), errGenerationOver},
 	} {
 		for _, err := range errs {
 			if got := lossReasonOf(err); got != want {

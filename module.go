@@ -10,6 +10,11 @@
 //	              +-------- hub --------+<------ open(channel) --+ GET
 //	Redis <-- publisher <------------------------ publish -------+ POST
 //
+// The buffers, with all else that a hub remembers, are package internal/hub:
+// the subscriber appends to a hub.Hub, a stream's delivery reads from it. That
+// package knows neither Caddy nor Redis. Here is what Caddy sees (App, Handler,
+// PublishHandler) and what talks to Redis.
+//
 // Redis's words are used left of the buffer (channel, message, subscription),
 // the words of the SSE specification right of it (event, stream, client). The
 // subscriber is our Redis reader, never a browser.
@@ -38,7 +43,7 @@ type App struct {
 
 	ctx    caddy.Context
 	log    *zap.Logger
-	leases map[hubKey]*lease
+	claims map[hubKey]*claim
 	grace  time.Duration // Caddy's grace_period; known at Start
 }
 
@@ -51,7 +56,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Redis may be down, and "caddy validate" runs it, too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log = ctx, ctx.Logger()
-	a.leases = map[hubKey]*lease{}
+	a.claims = map[hubKey]*claim{}
 	if err := registerMetrics(ctx.GetMetricsRegistry(), hubCollector{}); err != nil {
 		return err
 	}
@@ -59,7 +64,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if name == "" {
 			return fmt.Errorf("hub without a name")
 		}
-		if _, err := a.lease(name, a.Hubs[name]); err != nil {
+		if _, err := a.claim(name, a.Hubs[name]); err != nil {
 			return err
 		}
 	}
@@ -70,11 +75,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 // the background. Handlers may have served requests before; those wait.
 func (a *App) Start() error {
 	a.grace = gracePeriod(a.ctx)
-	for _, l := range a.leases {
-		s := *l.settings
+	for _, c := range a.claims {
+		s := *c.settings
 		s.grace = a.grace
-		l.hub.register(a, &s, a.log)
-		l.hub.start()
+		c.hub.register(a, &s, a.log)
+		c.hub.start()
 	}
 	return nil
 }
@@ -85,17 +90,17 @@ func (a *App) Stop() error { return nil }
 // Cleanup gives the hubs up. Those that the next configuration or an open
 // stream holds live on.
 func (a *App) Cleanup() error {
-	for _, l := range a.leases {
-		l.hub.unregister(a)
-		if err := l.release(); err != nil {
-			return fmt.Errorf("releasing hub %q: %w", l.key.name, err)
+	for _, c := range a.claims {
+		c.hub.unregister(a)
+		if err := c.release(); err != nil {
+			return fmt.Errorf("releasing hub %q: %w", c.key.name, err)
 		}
 	}
 	return nil
 }
 
-// lease resolves a hub and takes the app's own claim on it, once per hub.
-func (a *App) lease(name string, config *Hub) (*lease, error) {
+// claim resolves a hub and takes the app's own claim on it, once per hub.
+func (a *App) claim(name string, config *Hub) (*claim, error) {
 	if config == nil {
 		config = new(Hub)
 	}
@@ -108,23 +113,23 @@ func (a *App) lease(name string, config *Hub) (*lease, error) {
 	}
 	o := settings.redis
 	key := hubKey{name: name, network: o.Network, addr: o.Addr, user: o.Username}
-	if l := a.leases[key]; l != nil {
-		if first := l.settings.redis; first.Password != o.Password || (first.TLSConfig == nil) != (o.TLSConfig == nil) {
+	if c := a.claims[key]; c != nil {
+		if first := c.settings.redis; first.Password != o.Password || (first.TLSConfig == nil) != (o.TLSConfig == nil) {
 			return nil, fmt.Errorf("redis at %q is given twice, with another password or TLS", o.Addr)
 		}
-		return l, nil
+		return c, nil
 	}
-	l, err := claim(key, settings, a.log)
+	c, err := claimHub(key, settings, a.log)
 	if err != nil {
 		return nil, err
 	}
-	a.leases[key] = l
-	return l, nil
+	a.claims[key] = c
+	return c, nil
 }
 
 // acquire takes a handler's claim on the hub called name or, if redis is not
 // empty, on the nameless hub that all handlers with that URL share.
-func (a *App) acquire(name, redis string) (*lease, error) {
+func (a *App) acquire(name, redis string) (*claim, error) {
 	config := &Hub{Redis: redis}
 	switch {
 	case redis != "" && name != "":
@@ -138,22 +143,22 @@ func (a *App) acquire(name, redis string) (*lease, error) {
 			return nil, fmt.Errorf("hub %q is not defined", name)
 		}
 	}
-	own, err := a.lease(name, config)
+	own, err := a.claim(name, config)
 	if err != nil {
 		return nil, err
 	}
-	return claim(own.key, own.settings, a.log)
+	return claimHub(own.key, own.settings, a.log)
 }
 
 // acquireFor is acquire for a handler that is being provisioned.
-func acquireFor(ctx caddy.Context, name, redis string) (*App, *lease, error) {
+func acquireFor(ctx caddy.Context, name, redis string) (*App, *claim, error) {
 	loaded, err := ctx.App("redis_sse")
 	if err != nil {
 		return nil, nil, fmt.Errorf("loading the redis_sse app: %w", err)
 	}
 	app := loaded.(*App)
-	lease, err := app.acquire(name, redis)
-	return app, lease, err
+	own, err := app.acquire(name, redis)
+	return app, own, err
 }
 
 const defaultHub = "default"

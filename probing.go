@@ -8,25 +8,30 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
-// probing is what a connection generation knows of its probes. A probe is a
-// message of the hub to itself, and there is one under way at most: a second
-// one could not be overdue any sooner, and while a backlog holds the first up
-// it would only add to it. Times are monotonic milliseconds.
+// probing is what a connection generation knows of its probes and of its
+// server. A probe is a message of the hub to itself. One probe is under way at
+// most: a second one could not be overdue any sooner, and while a backlog holds
+// the first up it would only add to the backlog. Times are monotonic
+// milliseconds. Safe for concurrent use.
 type probing struct {
-	mu        sync.Mutex
-	listening bool   // Redis has confirmed the probe channel
-	payload   string // of the probe under way; empty: there is none
-	sent      int64  // when its PUBLISH was about to be written, as started
-	started   time.Time
-	complete  hub.Mark // where all was complete when it was about to be written
-	acked     int64    // when its PUBLISH was answered; 0: not yet
-	weak      bool     // it may well be lost on its way: see acknowledged
-	proved    bool     // the newest one came back
-	ponged    int64    // when the newest PING that has been answered was written
-	role      role     // of the server, as last seen
-	loyal     hub.Mark // where all was complete before the role was last found to be well
-	heard     hub.Mark // where all was complete before the newest probe that came back was published
-	refused   map[dispensable]bool
+	mu sync.Mutex
+
+	// The probe under way.
+	payload        string    // empty: there is none
+	sent           int64     // when its PUBLISH was about to be written
+	started        time.Time // the same, for the metric
+	completeAtSend hub.Mark  // up to where all was complete then
+	acked          int64     // when Redis answered the PUBLISH; 0: not yet
+	weak           bool      // the probe may well be lost on its way: see acknowledged
+
+	// What the generation has learned.
+	listening       bool                     // Redis has confirmed the probe channel
+	proved          bool                     // the newest probe came back
+	ponged          int64                    // when the newest PING that has been answered was written
+	role            role                     // of the server, as last seen
+	without         map[optionalCommand]bool // what Redis does not let this user have
+	completeAtRole  hub.Mark                 // up to where all was complete before ROLE last found all well
+	completeAtProbe hub.Mark                 // up to where all was complete before the newest probe that came back was published
 }
 
 // probeTimeout is how long a message that Redis has taken may be on its way
@@ -41,15 +46,15 @@ var (
 	errUnheard = errors.New("what is sent does not reach redis")
 )
 
-// begin puts a probe under way, if none is and if it can come back. Up to m
-// all is complete.
+// begin puts a probe under way, unless one is or the probe could not come back.
+// Up to m all is complete.
 func (p *probing) begin(payload string, started time.Time, now int64, m hub.Mark) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.listening || p.payload != "" {
 		return false
 	}
-	p.payload, p.sent, p.started, p.complete, p.acked, p.weak = payload, now, started, m, 0, false
+	p.payload, p.sent, p.started, p.completeAtSend, p.acked, p.weak = payload, now, started, m, 0, false
 	return true
 }
 
@@ -82,7 +87,7 @@ func (p *probing) arrived(payload string) (sent int64, started time.Time, ok boo
 	if payload == "" || p.payload != payload {
 		return 0, time.Time{}, false
 	}
-	p.payload, p.proved, p.heard = "", true, p.complete
+	p.payload, p.proved, p.completeAtProbe = "", true, p.completeAtSend
 	return p.sent, p.started, true
 }
 
@@ -123,22 +128,28 @@ func (p *probing) become(now role, m hub.Mark) error {
 	if err := now.since(before); err != nil {
 		return err
 	}
-	p.loyal = m
+	p.completeAtRole = m
 	return nil
 }
 
-// sound returns up to where all is complete once the generation has ended
-// with err: m, but for a server that had ceased to be the publishers'. It
-// went on answering, and delivering, until that was noticed, and what it
-// answered since it was last known to be well proves nothing.
-func (p *probing) sound(err error, m hub.Mark) hub.Mark {
+// completeBefore returns up to where all is complete once the generation has
+// ended with err. Up to m all that the server has told was read. But a server
+// that is no longer the publishers' goes on answering, and delivering, until
+// that is noticed: what it told since it was last known to be well proves
+// nothing.
+//
+//	the generation ended because of    all is complete up to
+//	the server's role                  before ROLE last found all well
+//	a lost probe                       before the newest probe that came back
+//	anything else                      m
+func (p *probing) completeBefore(err error, m hub.Mark) hub.Mark {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch lossReasonOf(err) {
 	case lossRole:
-		return p.loyal
+		return p.completeAtRole
 	case lossDeaf:
-		return p.heard
+		return p.completeAtProbe
 	}
 	return m
 }
@@ -149,20 +160,20 @@ func (p *probing) listens() {
 	p.listening = true
 }
 
-// refuses records that Redis refuses a command in this generation.
-func (p *probing) refuses(what dispensable) {
+// goesWithout records that a command is unavailable in this generation.
+func (p *probing) goesWithout(what optionalCommand) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.refused == nil {
-		p.refused = map[dispensable]bool{}
+	if p.without == nil {
+		p.without = map[optionalCommand]bool{}
 	}
-	p.refused[what] = true
+	p.without[what] = true
 }
 
-func (p *probing) has(what dispensable) bool {
+func (p *probing) has(what optionalCommand) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.refused[what]
+	return !p.without[what]
 }
 
 // canProve reports whether probes are possible, as far as is known.

@@ -228,12 +228,12 @@ func TestRolesAreRead(t *testing.T) {
 
 // What a server answered since it was last known to be well proves nothing, if it turns out that it was not.
 func TestWhereAllIsCompleteWhenAGenerationEnds(t *testing.T) {
-	p := &probing{loyal: hub.Mark{MS: 1, Seq: 1}, heard: hub.Mark{MS: 2, Seq: 2}}
+	p := &probing{completeAtRole: hub.Mark{MS: 1, Seq: 1}, completeAtProbe: hub.Mark{MS: 2, Seq: 2}}
 	now := hub.Mark{MS: 9, Seq: 9}
 	want := func(when string, role, deaf hub.Mark) {
 		t.Helper()
 		for err, want := range map[error]hub.Mark{errCutOff: role, errDemoted: role, errDeaf: deaf, errSilent: now, errUnheard: now, io.EOF: now} {
-			if got := p.sound(fmt.Errorf("ending: %w", err), now); got != want {
+			if got := p.completeBefore(fmt.Errorf("ending: %w", err), now); got != want {
 				t.Errorf("%s, %q: complete before %v, want %v", when, err, got, want)
 			}
 		}
@@ -293,7 +293,7 @@ func TestStrangeRepliesToTheProbeChannelEndTheGeneration(t *testing.T) {
 				t.Errorf("%+v is taken", r)
 			}
 		}
-		if err := g.errorReply(rejection("NOAUTH no")); lossReasonOf(err) != lossRefused {
+		if err := g.errorReply(rejection("NOAUTH no")); lossReasonOf(err) != lossErrorReply {
 			t.Errorf("the error is %v", err)
 		}
 		if err := g.errorReply(rejection("NOPERM no")); err != nil || unanswered(g) {

@@ -50,7 +50,7 @@ type PublishHandler struct {
 	maxSize    int64
 	cors       *cors
 	protection *http.CrossOriginProtection
-	tenancy    *tenancy
+	claim      *sharedClaim
 	metrics    *publishMetrics
 }
 
@@ -78,13 +78,13 @@ func (h *PublishHandler) Provision(ctx caddy.Context) error {
 	if err := h.resolve(); err != nil {
 		return err
 	}
-	_, lease, err := acquireFor(ctx, h.Hub, h.Redis)
+	_, own, err := acquireFor(ctx, h.Hub, h.Redis)
 	if err != nil {
 		return err
 	}
-	h.tenancy = &tenancy{lease: lease, log: ctx.Logger()}
-	h.metrics = newPublishMetrics(lease.hub.name, h.Channel)
-	if most := lease.settings.Limits.Message; h.maxSize > most {
+	h.claim = &sharedClaim{claim: own, log: ctx.Logger()}
+	h.metrics = newPublishMetrics(own.hub.name, h.Channel)
+	if most := own.settings.Limits.Message; h.maxSize > most {
 		ctx.Logger().Warn("max_size is above the hub's max_message: clients get a gap for what is larger",
 			zap.Int64("max_size", h.maxSize), zap.Int64("max_message", most))
 	}
@@ -116,10 +116,10 @@ var errNoPublishChannel = errors.New("no channel: redis_sse_publish needs one. A
 
 // Cleanup gives the hub up, once the requests that are under way are over.
 func (h *PublishHandler) Cleanup() error {
-	if h.tenancy == nil {
+	if h.claim == nil {
 		return nil // not provisioned to the end
 	}
-	return h.tenancy.close()
+	return h.claim.close()
 }
 
 // ServeHTTP answers POST. OPTIONS goes to the next handler, unless there are
@@ -150,11 +150,11 @@ func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	hub, err := h.tenancy.enter()
+	hub, err := h.claim.enter()
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
-	defer h.tenancy.leave()
+	defer h.claim.leave()
 	began := time.Now()
 	receivers, attempts, err := hub.publisher.publish(r.Context(), channel, body)
 	h.metrics.count(time.Since(began), attempts, err)

@@ -167,14 +167,14 @@ func BenchmarkPublish(b *testing.B) {
 		}
 		hub := newHub(b.Name(), settings, zap.NewNop())
 		b.Cleanup(func() { _ = hub.Destruct() })
-		h.tenancy = &tenancy{lease: &lease{hub: hub, settings: settings}, log: zap.NewNop()}
+		h.claim = &sharedClaim{claim: &claim{hub: hub, settings: settings}, log: zap.NewNop()}
 		h.metrics = newPublishMetrics(hub.name, h.Channel)
 		return h
 	}
 	b.Run("ok", func(b *testing.B) { run(b, handler(b, redistest.Start(b).URL()), http.StatusOK) })
 	b.Run("open", func(b *testing.B) {
 		h := handler(b, adaptDead)
-		p := &h.tenancy.lease.hub.publisher
+		p := &h.claim.claim.hub.publisher
 		for range defaultBreakerFailures {
 			_, _ = p.breaker.attempt(p.settings.Load().publishing.breaker, func() (int64, error) { return 0, errBreakerFailure })
 		}

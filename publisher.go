@@ -184,18 +184,18 @@ func (p *publisher) oneConn(ctx context.Context, f func(context.Context, *redis.
 func (p *publisher) do(ctx context.Context, f func(context.Context, *redis.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	c, err := p.enter()
+	c, err := p.borrow()
 	if err != nil {
 		return err
 	}
-	defer p.leave(c)
+	defer p.giveBack(c)
 	return f(ctx, c.Client)
 }
 
 // enter takes the client for one call, a new one if the Redis options in force
 // have changed. The connections of the old one come on top of the limit until
 // its last call is over, commandTimeout at most.
-func (p *publisher) enter() (*commandClient, error) {
+func (p *publisher) borrow() (*commandClient, error) {
 	c, unused, err := p.take()
 	unused.close()
 	return c, err
@@ -219,7 +219,7 @@ func (p *publisher) take() (c, unused *commandClient, err error) {
 	return p.current, unused, nil
 }
 
-func (p *publisher) leave(c *commandClient) {
+func (p *publisher) giveBack(c *commandClient) {
 	p.mu.Lock()
 	c.calls--
 	unused := c.ifUnusedLocked()

@@ -41,7 +41,7 @@ func startPublishing(t *testing.T, config *Hub, h *PublishHandler) *publishServe
 		t.Fatal(err)
 	}
 	hub := newHub(t.Name()+nonce(), settings, zap.NewNop()) // with metrics of its own, also if the test runs twice
-	h.tenancy = &tenancy{lease: &lease{hub: hub, settings: settings}, log: zap.NewNop()}
+	h.claim = &sharedClaim{claim: &claim{hub: hub, settings: settings}, log: zap.NewNop()}
 	h.metrics = newPublishMetrics(hub.name, h.Channel)
 	p := &publishServer{t: t, h: h, hub: hub}
 	p.server = httptest.NewServer(http.HandlerFunc(p.serve))

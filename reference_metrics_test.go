@@ -37,7 +37,7 @@ func TestTheReferenceHasTheMetricsOfTheCodeAndNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := claim(hubKey{name: "reference"}, s, zap.NewNop()) // at rest
+	l, err := claimHub(hubKey{name: "reference"}, s, zap.NewNop()) // at rest
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -231,7 +231,7 @@ func TestTheDefaultHubOfTheReferenceIsThatOfTheCode(t *testing.T) {
 		if o.name != "hub" {
 			continue
 		}
-		app := &App{log: zap.NewNop(), leases: map[hubKey]*lease{}}
+		app := &App{log: zap.NewNop(), claims: map[hubKey]*claim{}}
 		t.Cleanup(func() {
 			if err := app.Cleanup(); err != nil {
 				t.Error(err)

@@ -28,7 +28,7 @@ func refusing(t *testing.T, h *Handler) {
 	if _, err := full.memory.Open([]string{"held"}, nil, hub.NewWaiter()); err != nil {
 		t.Fatal(err)
 	}
-	h.tenancy = &tenancy{lease: &lease{hub: full, settings: settings}, log: zap.NewNop()}
+	h.claim = &sharedClaim{claim: &claim{hub: full, settings: settings}, log: zap.NewNop()}
 }
 
 func TestAnEventSourceIsRefusedWithAStreamThatEnds(t *testing.T) {
@@ -60,8 +60,8 @@ func TestAnEventSourceIsRefusedWithAStreamThatEnds(t *testing.T) {
 			if events := p.Push(w.Body.Bytes()); len(events) != 0 || p.LastEventID != "before" {
 				t.Errorf("events %v, last event id %q: it must change nothing", events, p.LastEventID)
 			}
-			if p.Retry < minRefusal || p.Retry > maxRefusal {
-				t.Errorf("retry = %v, want %v to %v", p.Retry, minRefusal, maxRefusal)
+			if p.Retry < minTurnedAway || p.Retry > maxTurnedAway {
+				t.Errorf("retry = %v, want %v to %v", p.Retry, minTurnedAway, maxTurnedAway)
 			}
 			if len(p.Comments) != 1 || p.Comments[0] != " "+hub.ErrTooManyChannels.Error() {
 				t.Errorf("comments = %q, want the reason", p.Comments)
@@ -83,8 +83,8 @@ func TestOtherClientsAreRefusedWithAStatus(t *testing.T) {
 				t.Errorf("got %v, want a 503 that says why", err)
 			}
 			after, err := strconv.Atoi(w.Header().Get("Retry-After"))
-			if d := time.Duration(after) * time.Second; err != nil || d < minRefusal || d > maxRefusal {
-				t.Errorf("Retry-After = %q, want %v to %v in seconds", w.Header().Get("Retry-After"), minRefusal, maxRefusal)
+			if d := time.Duration(after) * time.Second; err != nil || d < minTurnedAway || d > maxTurnedAway {
+				t.Errorf("Retry-After = %q, want %v to %v in seconds", w.Header().Get("Retry-After"), minTurnedAway, maxTurnedAway)
 			}
 			if w.Body.Len() > 0 || w.Header().Get("Content-Type") != "" {
 				t.Errorf("an error page would have content type %q behind %q", w.Header().Get("Content-Type"), w.Body)
@@ -99,7 +99,7 @@ func TestRefusedClientsDoNotComeBackTogether(t *testing.T) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Accept", "text/event-stream")
-		if err := refuse(w, r, hub.ErrTooManyChannels); err != nil {
+		if err := turnAway(w, r, hub.ErrTooManyChannels); err != nil {
 			t.Fatal(err)
 		}
 		p := ssetest.NewParser()
@@ -115,13 +115,13 @@ func TestRefusedClientsDoNotComeBackTogether(t *testing.T) {
 func TestARefusedRequestHoldsNothing(t *testing.T) {
 	h := reqHandler(t, new(Handler), "held", "news")
 	refusing(t, h)
-	refused := h.metrics.ends[endRefused]
+	refused := h.metrics.ends[endTurnedAway]
 	before := metricValue(t, refused)
 	w := httptest.NewRecorder()
 	if err := h.ServeHTTP(w, reqCaddy(httptest.NewRequest(http.MethodGet, "/", nil), w), caddyhttp.HandlerFunc(nil)); reqStatus(err) != http.StatusServiceUnavailable {
 		t.Fatalf("got %v, want a 503", err)
 	}
-	if all := h.tenancy.lease.hub.holdings(); all["held"].streams != 1 || len(all) != 1 {
+	if all := h.claim.claim.hub.holdings(); all["held"].streams != 1 || len(all) != 1 {
 		t.Errorf("the hub holds %+v; want the one stream that was there", all)
 	}
 	if n := metricValue(t, refused) - before; n != 1 {
@@ -145,7 +145,7 @@ func TestAPatternNeedsNoChannelAndNoRoom(t *testing.T) {
 	s := ssetest.Open(t, server.Client(), server.URL)
 	defer s.Close()
 	s.SkipCursor()
-	if all := h.tenancy.lease.hub.holdings(); len(all) != 3 || !all["job:*"].there || !all["a*"].there {
+	if all := h.claim.claim.hub.holdings(); len(all) != 3 || !all["job:*"].there || !all["a*"].there {
 		t.Errorf("the hub holds %+v, want each pattern once beside what was there", all)
 	}
 }

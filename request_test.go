@@ -305,7 +305,7 @@ func TestServeWithoutRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.tenancy = &tenancy{lease: &lease{hub: newHub("resting", settings, zap.NewNop()), settings: settings}, log: zap.NewNop()}
+	h.claim = &sharedClaim{claim: &claim{hub: newHub("resting", settings, zap.NewNop()), settings: settings}, log: zap.NewNop()}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := h.ServeHTTP(w, reqCaddy(r, w), caddyhttp.HandlerFunc(nil)); err != nil {
 			http.Error(w, err.Error(), reqStatus(err))

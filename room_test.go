@@ -63,8 +63,8 @@ func (g *gateway) refused(path string) {
 
 func (g *gateway) within(what string, d time.Duration) {
 	g.t.Helper()
-	if d < minRefusal || d > maxRefusal {
-		g.t.Errorf("%s is %v, want %v to %v", what, d, minRefusal, maxRefusal)
+	if d < minTurnedAway || d > maxTurnedAway {
+		g.t.Errorf("%s is %v, want %v to %v", what, d, minTurnedAway, maxTurnedAway)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestAStreamBeyondTheChannelsIsRefused(t *testing.T) {
 	g := startGateway(t, server.URL(), quickHub+"buffer {\nmax_channels 2\n}", resumeRoutes)
 	x, y := g.opened("/one/x"), g.opened("/one/y")
 	full := room{channels: []string{"x", "y"}, streams: 2}
-	refusals := metricEnds.WithLabelValues(defaultHub, "{http.request.uri.path.1}", string(endRefused))
+	refusals := metricEnds.WithLabelValues(defaultHub, "{http.request.uri.path.1}", string(endTurnedAway))
 	before := metricValue(t, refusals)
 	g.refused("/one/z")
 	g.refused("/two/y/z")

@@ -44,7 +44,7 @@ func (s *subscriber) run(ctx context.Context) {
 		err := g.run(life)
 		s.generation.Store(nil)
 		s.connected.Store(false)
-		s.memory.Lost(g.probing.sound(err, s.memory.Complete()))
+		s.memory.Lost(g.probing.completeBefore(err, s.memory.Complete()))
 		if ctx.Err() != nil {
 			return
 		}

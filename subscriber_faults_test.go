@@ -38,7 +38,7 @@ func TestARedisThatBreaksTheProtocolIsLeft(t *testing.T) {
 		"a PONG that nobody asked for":          {bulks("pong", "7"), lossProtocol, `a PONG of "7" was not asked for`},
 		"a status that nobody asked for":        {"+OK\r\n", lossProtocol, `a PONG of "OK" was not asked for`},
 		"a confirmation that nobody asked for":  {"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n", lossProtocol, `subscribe of "x" was not asked for`},
-		"an error that nobody asked for":        {"-ERR enough\r\n", lossRefused, "ERR enough"},
+		"an error that nobody asked for":        {"-ERR enough\r\n", lossErrorReply, "ERR enough"},
 		"a message on a channel without a name": {"*3\r\n$7\r\nmessage\r\n:1\r\n$1\r\nx\r\n", lossProtocol, "panic"},
 		"a message of no known kind":            {bulks("massage", "a", "x"), lossProtocol, "massage"},
 	} {
@@ -71,7 +71,7 @@ func TestARedisThatFailsACommandOfTheSubscriptionIsLeft(t *testing.T) {
 			}
 			await(t, "an outage", func() bool { return len(h.causes()) > 0 })
 			fake.set(func() { fake.says = nil })
-			h.wantRecovered(fake, lossRefused, cause)
+			h.wantRecovered(fake, lossErrorReply, cause)
 			h.awaitLive("b")
 		})
 	}

@@ -118,7 +118,7 @@ func (w *world) handler(t *testing.T, h *Handler) *Handler {
 	if err := h.resolve(); err != nil {
 		t.Fatal(err)
 	}
-	h.tenancy = &tenancy{lease: &lease{hub: w.hub}, log: zap.NewNop()}
+	h.claim = &sharedClaim{claim: &claim{hub: w.hub}, log: zap.NewNop()}
 	h.metrics = newRouteMetrics(w.hub.name, h.route)
 	return h
 }

@@ -228,7 +228,7 @@ func TestHubIsHeldUntilTheLastStreamEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := claim(key, s, zap.NewNop())
+	l, err := claimHub(key, s, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestHubIsHeldUntilTheLastStreamEnds(t *testing.T) {
 			t.Errorf("the pool counts %d, want %d", n, want)
 		}
 	}
-	tenant := &tenancy{lease: l, log: zap.NewNop()}
+	tenant := &sharedClaim{claim: l, log: zap.NewNop()}
 	first, err := tenant.enter()
 	if err != nil {
 		t.Fatal(err)

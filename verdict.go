@@ -82,8 +82,8 @@ func judge(err error, sent, ended bool) verdict {
 }
 
 func judgeRunning(err error, sent bool) verdict {
-	if refusal, ok := errors.AsType[redis.Error](err); ok {
-		return judgeReply(refusal) // Redis has not executed it
+	if reply, ok := errors.AsType[redis.Error](err); ok {
+		return judgeReply(reply) // Redis has not executed it
 	}
 	switch {
 	case errors.Is(err, redis.ErrPoolTimeout):

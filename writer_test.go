@@ -63,7 +63,7 @@ func holdReader(t *testing.T, server *redistest.Server) *heldReader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := claim(hubKey{name: defaultHub, network: s.redis.Network, addr: s.redis.Addr, user: s.redis.Username}, s, zap.NewNop())
+	l, err := claimHub(hubKey{name: defaultHub, network: s.redis.Network, addr: s.redis.Addr, user: s.redis.Username}, s, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
