@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// budget bounds what a hub holds, over all channels.
+// Budget bounds what a hub holds, over all channels.
 type Budget struct {
 	Bytes    int64 // counted bytes
 	Channels int   // with a buffer
@@ -14,18 +14,19 @@ type Budget struct {
 // ErrTooManyChannels is returned by Open where there is no room for a channel.
 var ErrTooManyChannels = errors.New("too many channels are open")
 
-// channelCost is counted for a channel's being there, without messages. Redis
-// lets publishers choose names of any size.
+// channelCost is what a channel costs by being there, without messages. The name
+// counts, since publishers may choose names of any size.
 func channelCost(name string) int64 { return bufferCost + int64(len(name)) }
 
-// enforce evicts what is over the budget: subscriptions that linger, with all
-// they hold, longest first; then channels that only a kept pattern holds and
-// no stream reads, quietest first; then the oldest messages, wherever they
-// are.
+// enforce evicts what is over the budget, in this order:
+//
+//  1. what lingers, with all its messages: the longest first
+//  2. warm channels that no stream reads: the quietest first
+//  3. messages: the oldest first, of whichever channel
 func (h *Hub) enforce() {
 	for h.usage.bytes.Load() > h.bounds.Load().Budget.Bytes {
 		if !h.dropWhole() && !h.evictOldest() {
-			return // what is left are channels with streams, which room bounds
+			return // only channels with streams are left, which fitLocked bounds
 		}
 	}
 }
@@ -44,10 +45,10 @@ func (h *Hub) dropWhole() bool {
 	return h.dropLingeringLocked() || h.dropUnwatchedLocked()
 }
 
-// opened is what channels with a stream take, whatever else goes for them.
+// opened is what the channels that streams hold cost by being there.
 type opened struct {
 	channels int
-	bytes    int64 // counted bytes of their being there
+	bytes    int64 // counted bytes, see channelCost
 }
 
 func (o *opened) add(channel string, n int) {
@@ -55,9 +56,9 @@ func (o *opened) add(channel string, n int) {
 	o.bytes += int64(n) * channelCost(channel)
 }
 
-// fitLocked reports whether these channels can be open at once beside those
-// that streams have. It is asked before anything is given up for one of them:
-// a stream that is refused takes nothing from the others.
+// fitLocked reports whether streams can hold these channels beside those that they
+// hold already. It is called before anything is given up to make room: a stream
+// that is turned away takes nothing from the others.
 func (h *Hub) fitLocked(channels []string) bool {
 	all, more := h.opened, false
 	for _, channel := range channels {
@@ -71,9 +72,9 @@ func (h *Hub) fitLocked(channels []string) bool {
 	return !more || all.channels <= most.Channels && all.bytes <= most.Bytes/2
 }
 
-// makeRoomLocked makes room for one more channel. Channels may take half of the
-// budget by their being there alone. It reports false if streams hold all there
-// are, or if evicting all the others would not make room for it.
+// makeRoomLocked makes room for one more channel by giving up channels that no
+// stream holds. Channels may take half of the budget by being there. makeRoomLocked
+// reports false if the channel alone costs more, or if streams hold all others.
 func (h *Hub) makeRoomLocked(channel string) bool {
 	most, cost := h.bounds.Load().Budget, channelCost(channel)
 	if cost > most.Bytes/2 {
@@ -87,26 +88,26 @@ func (h *Hub) makeRoomLocked(channel string) bool {
 	return true
 }
 
-// dropLingeringLocked gives up the subscription that has lingered longest. A
-// pattern that channels are under has to wait for them.
+// dropLingeringLocked gives up the subscription that has lingered longest, but no
+// pattern that serves channels.
 func (h *Hub) dropLingeringLocked() bool {
 	for e := h.lingering.Front(); e != nil; e = e.Next() {
 		sub := e.Value.(*subscription)
-		if sub.leans > 0 {
+		if sub.serves > 0 {
 			continue
 		}
 		h.unlingerLocked(sub)
-		sub.wanted = false
-		h.changedLocked(sub)
+		h.queueLocked(sub)
 		h.forgetLocked(sub, gapEvicted)
 		if b := sub.buf; b != nil && b.warm != nil && !watchedLocked(b) {
-			h.discardLocked(b, gapEvicted) // a kept pattern would hold it on
+			h.discardLocked(b, gapEvicted) // else a pattern would still hold b
 		}
 		return true
 	}
 	return false
 }
 
+// dropQuietestLocked gives up the warm channel that has been quiet for longest.
 func (h *Hub) dropQuietestLocked() bool {
 	e := h.warm.Front()
 	if e == nil {
@@ -121,10 +122,12 @@ func watchedLocked(b *buffer) bool {
 	return slices.ContainsFunc(b.patterns, func(p *pattern) bool { return p.sub.streams > 0 })
 }
 
-// maxLook bounds the search for a channel that no stream of a pattern reads.
-// If that many have one, the oldest messages go instead.
+// maxLook bounds the search of dropUnwatchedLocked. If streams of patterns read so
+// many channels, the oldest messages go instead.
 const maxLook = 16
 
+// dropUnwatchedLocked gives up the quietest of the warm channels that no stream
+// reads, if it is one of the maxLook quietest.
 func (h *Hub) dropUnwatchedLocked() bool {
 	e := h.warm.Front()
 	for range maxLook {
@@ -140,11 +143,12 @@ func (h *Hub) dropUnwatchedLocked() bool {
 	return false
 }
 
-// expireBatch buffers are taken out at once: the reader waits meanwhile.
+// expireBatch buffers are taken out of the hub under one lock, for which the
+// reader may wait.
 const expireBatch = 512
 
-// expire gives up what was received over maxAge milliseconds ago, and the
-// channels that only patterns hold and that have nothing left.
+// expire gives up the messages received over maxAge milliseconds ago, and the warm
+// channels that have none left.
 func (h *Hub) expire(maxAge int64) {
 	empty := h.aging.expire(h.Clock.Monotonic() - maxAge)
 	for some := range slices.Chunk(empty, expireBatch) {
@@ -152,9 +156,16 @@ func (h *Hub) expire(maxAge int64) {
 	}
 }
 
-// dropEmpty takes out the buffers that only patterns hold, if they are empty.
-// Who begins where nothing but old age has ended one misses nothing: what is
-// over max_age was not promised, and his channel may never have had it.
+// dropEmpty takes those of the buffers out of the hub that are warm and have no
+// message left. A stream that opens such a channel again, from the start, hears
+// this of it, since that is what the patterns that covered it remember:
+//
+//	its last messages went    reason          the stream gets
+//	by count or bytes         evicted         a gap
+//	by age                    not_buffered    none: max_age promises no more
+//
+// Patterns remember that for all channels without a buffer at once. So a stream
+// gets no gap either on a channel that never had a message, if others aged out.
 func (h *Hub) dropEmpty(some []*buffer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -8,9 +8,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// message is one Redis message. It is immutable once appended, but for its
-// cached frames and what they cost.
+// message is one Redis message.
 type message struct {
+	// Never changed once the message is appended.
 	home     *buffer // of its channel
 	payload  string
 	seq      uint64
@@ -18,23 +18,25 @@ type message struct {
 	at       int64  // receipt, Redis's clock, Unix milliseconds; never decreases with seq
 	received int64  // receipt, monotonic milliseconds; ages the message
 	anchor   uint32 // hash of the channel and its last payloads, this one included; 0: not all of them are known
-	cost     int64  // counted bytes; guarded by the buffer's mu
-	frames   atomic.Pointer[frame]
+
+	// Stored under the buffer's mu; frames is loaded without.
+	cost   int64 // counted bytes, with those of frames
+	frames atomic.Pointer[frame]
 }
 
-// frame is a message's body in one format, made by the first stream that
-// needs it and shared by all others.
+// frame is a message's body in one format. The first stream that needs the body
+// makes it, all others share it.
 type frame struct {
 	format *Format
 	body   []byte
 	next   *frame
 }
 
-// The fixed costs count what things take besides names, payloads and bodies, so
-// that memory is bounded by what it really is: a channel of 20-byte tokens is
-// mostly overhead. They are what the heap has by measurement, with some room for
-// what is not seen in one: rings are up to half empty, for a moment three
-// quarters, and the allocator rounds up by an eighth. A test holds them to it.
+// The fixed costs count what things take besides names, payloads and bodies: a
+// channel of 20-byte tokens is mostly overhead. They are measured on the heap, and
+// a test holds them to it. Some room is added for what one measurement does not
+// show: a ring is up to half empty, for a moment three quarters, and the allocator
+// rounds up by an eighth.
 const (
 	messageCost = 112 // struct 80, ring slot 8 to 16, the line end that go-redis reads behind a payload
 	frameCost   = 64  // struct 48; a body is rounded up as a payload is
@@ -43,12 +45,11 @@ const (
 	bufferCost  = 576 // buffer 416, subscription 80, lingering 48, its place in the map some 40
 )
 
-// limits bound one buffer. Over either of the first two the oldest messages
-// go, which raises the buffer's floor.
+// Limits bound one buffer.
 type Limits struct {
-	Messages int   // count
-	Bytes    int64 // counted bytes: payloads, cached frames, fixed costs
-	Message  int64 // a payload's bytes; a larger one is not kept
+	Messages int   // count; the oldest go, which raises the floor
+	Bytes    int64 // counted bytes: payloads, cached frames, fixed costs; the oldest go, too
+	Message  int64 // a payload's bytes; a larger one leaves a gap
 	MaxAge   int64 // milliseconds since receipt
 }
 
@@ -65,29 +66,35 @@ type usage struct {
 type buffer struct {
 	timeline // of the channel
 
+	// Guarded by mu, timeline's.
 	bytes  int64
 	hashes [anchorWindow]uint64 // of the newest payloads, newest last
 	hashed int                  // how many of them were received since the newest confirmation
-	aging  bool                 // listed in the hub's aging, or about to be
-	place  int                  // in that list, guarded by its mu; 0: not there
+	aging  bool                 // listed in Hub.aging, or about to be
 
-	// Those that cover the channel. Changed under hub.mu and mu, read under
-	// either; the slice itself is never written to again.
+	// Guarded by the mu of Hub.aging.
+	place int // in its list, from 1; 0: not listed
+
+	// Those that cover the channel, by our port of Redis's matching or because
+	// Redis delivered the channel's messages for them. Changed under Hub.mu and
+	// mu, read under either.
+	// Invariant: the slice is replaced, never written to.
 	patterns []*pattern
 
-	// Guarded by hub.mu.
-	sub  *subscription // the channel's own; nil: a pattern alone holds the buffer
-	warm *list.Element // in hub.warm, while sub is nil
+	// Guarded by Hub.mu.
+	// Invariant: while the hub has the buffer exactly one of the two is nil.
+	sub  *subscription // the channel's own
+	warm *list.Element // its place in Hub.warm: only patterns hold the buffer
 }
 
 // anchorWindow payloads go into an anchor: one would make every "ping" of a
 // channel look alike on another node, four tell most places apart.
 const anchorWindow = 4
 
-// append adds m, whose seq is higher than any before, and evicts what is over
-// the limits. A message that is over them by itself leaves a gap entry. append
-// reports false, and keeps nothing, while the subscription is unconfirmed. With
-// due it asks the caller to see that expire is called once m is over age.
+// append adds m, whose seq is higher than any before, and evicts what is over the
+// limits. If m alone is over them a gap entry takes its place. append reports false,
+// and has done nothing, if the buffer is not live. due asks the caller to list the
+// buffer in Hub.aging.
 func (b *buffer) append(m *message, lim Limits) (ok, due bool) {
 	sum := xxhash.Sum64String(m.payload)
 	b.mu.Lock()
@@ -102,7 +109,7 @@ func (b *buffer) append(m *message, lim Limits) (ok, due bool) {
 	}
 	m.cost = messageCost + int64(len(m.payload))
 	if m.cost > lim.Bytes || int64(len(m.payload)) > lim.Message {
-		// Evicting all the others would not make room for it.
+		// Evicting all the others would not make room for m.
 		b.leaveOut(gapEntry{seq: m.seq, at: m.at, reason: gapTooLarge, after: Mark{m.ms, m.seq - 1}})
 		return true, false
 	}
@@ -126,8 +133,8 @@ func (b *buffer) leaveOut(g gapEntry) {
 	}
 }
 
-// confirm is timeline's; what was before may lack messages that another node
-// has, so that anchors have to begin again.
+// confirm is timeline's. Anchors begin again: before the confirmation the buffer
+// may lack messages that another node has.
 func (b *buffer) confirm(seq uint64, at int64) bool {
 	if !b.timeline.confirm(seq, at) {
 		return false
@@ -183,8 +190,8 @@ func (b *buffer) drop(reason GapReason) {
 }
 
 // dropOldest gives up the oldest message if it was received at or before a
-// monotonic time. It returns when the oldest one left was received; with again
-// false there is none left.
+// monotonic time. It returns when the oldest message left was received, again
+// false if none is left.
 func (b *buffer) dropOldest(received int64) (dropped bool, oldest int64, again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -196,9 +203,9 @@ func (b *buffer) dropOldest(received int64) (dropped bool, oldest int64, again b
 	return dropped, oldest, again
 }
 
-// expire gives up the messages received before cutoff, in monotonic
-// milliseconds. It returns when the oldest one left was received; with
-// again false there is none left.
+// expire gives up the messages received before cutoff, in monotonic milliseconds.
+// It returns when the oldest message left was received, again false if none is
+// left.
 func (b *buffer) expire(cutoff int64) (oldest int64, again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -208,6 +215,8 @@ func (b *buffer) expire(cutoff int64) (oldest int64, again bool) {
 	return b.oldestLeft()
 }
 
+// oldestLeft says whether the buffer has to be listed in Hub.aging again, and with
+// which time.
 func (b *buffer) oldestLeft() (oldest int64, again bool) {
 	if b.entries.len() == 0 {
 		b.aging = false
@@ -216,16 +225,15 @@ func (b *buffer) oldestLeft() (oldest int64, again bool) {
 	return b.entries.at(0).received, true
 }
 
-// made says what had to be changed to make a body, and what keeping it costs:
-// zero where one was there already, or where it is not kept.
+// made is what making a body came to. It is zero if the body was there already.
 type made struct {
-	size     int64 // counted bytes
+	size     int64 // counted bytes that the buffer keeps now; 0: the body is not kept
 	nameLeft bool  // an event name was asked for but could not be given
 	badUTF8  bool  // bytes that are not UTF-8 were replaced
 }
 
-// body returns m's body in format f, made on first use and kept for the other
-// streams if there is room.
+// body returns m's body in format f. It makes the body on first use, and keeps it
+// for other streams if there is room.
 func (b *buffer) body(m *message, f *Format, lim Limits) ([]byte, made) {
 	if body := m.cached(f); body != nil {
 		return body, made{}
@@ -234,7 +242,7 @@ func (b *buffer) body(m *message, f *Format, lim Limits) ([]byte, made) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if theirs := m.cached(f); theirs != nil {
-		return theirs, made{} // somebody was faster: theirs is the one to share
+		return theirs, made{} // another stream was faster: its body is the one to share
 	}
 	size := frameCost + int64(cap(body))
 	if !b.makeRoom(m, size, lim) {
@@ -246,7 +254,7 @@ func (b *buffer) body(m *message, f *Format, lim Limits) ([]byte, made) {
 	return body, made{size, nameLeft, badUTF8}
 }
 
-// cached returns m's body in format f if it has been kept.
+// cached returns m's body in format f, nil if none is kept.
 func (m *message) cached(f *Format) []byte {
 	for p := m.frames.Load(); p != nil; p = p.next {
 		if p.format == f || *p.format == *f {
@@ -256,14 +264,19 @@ func (m *message) cached(f *Format) []byte {
 	return nil
 }
 
-// makeRoom reports whether size more bytes may be kept with m. For the newest
-// eighth, which many streams are about to read, older messages go. For the
-// rest it must fit: a replay of a full buffer would else evict, message by
-// message, what the next client comes back for. m itself and what came after
-// it never go: one message may stand with twice its size.
+// makeRoom reports whether size more bytes may be kept with m:
+//
+//	m is evicted already         no
+//	there is room                yes
+//	m is of the newest eighth    yes: many streams are about to read m; older
+//	                             messages go, never m and what came after it
+//	m is older                   no: a replay of a full buffer would evict, message
+//	                             by message, what the next client comes back for
+//
+// (So the newest message alone may be over the limit with its frames.)
 func (b *buffer) makeRoom(m *message, size int64, lim Limits) bool {
 	if m.seq <= b.floor.seq {
-		return false // evicted while the body was made
+		return false
 	}
 	last := b.entries.len() - 1
 	if b.bytes+size > lim.Bytes && m.seq < b.entries.at(last-last/8).seq {
@@ -275,10 +288,10 @@ func (b *buffer) makeRoom(m *message, size int64, lim Limits) bool {
 	return true
 }
 
-// discard gives up all of a buffer that the hub has no more. (It may stay
-// listed for expiry until then, and streams of a pattern may hold its
-// messages.) The patterns that cover it cannot vouch for what it held; reason
-// is why, for channels that will be opened again.
+// discard gives up all that a buffer holds which has left the hub. The patterns that
+// cover its channel vouch for what it held no more: reason is what they tell if the
+// channel is opened again, unless the last messages were evicted. (Streams of
+// a pattern may hold messages of the buffer on.)
 func (b *buffer) discard(reason GapReason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -288,7 +301,7 @@ func (b *buffer) discard(reason GapReason) {
 	}
 	if b.count > 0 || b.breaks.len() > 0 {
 		for _, p := range b.patterns {
-			p.forget(floor{seq, reason, at}, b.entries.len() > 0)
+			p.raiseAbsent(floor{seq, reason, at}, b.entries.len() > 0)
 		}
 	}
 	b.live, b.patterns = false, nil
@@ -297,22 +310,23 @@ func (b *buffer) discard(reason GapReason) {
 	b.clear()
 }
 
-// covers reports whether what p delivers goes into b.
-func (b *buffer) covers(p *pattern) bool { return slices.Contains(b.patterns, p) }
+// coveredBy reports whether p is known to cover the channel.
+func (b *buffer) coveredBy(p *pattern) bool { return slices.Contains(b.patterns, p) }
 
-// attach has b covered by p, too.
-func (b *buffer) attach(p *pattern) {
+// addPattern records that p covers the channel, too.
+func (b *buffer) addPattern(p *pattern) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.patterns = append(slices.Clip(b.patterns), p)
 }
 
-// detach takes p away. It reports whether another live subscription covers b.
-func (b *buffer) detach(p *pattern) (covered bool) {
+// removePattern takes p away. It reports whether another subscription, the
+// channel's own or a pattern's, still delivers.
+func (b *buffer) removePattern(p *pattern) (delivered bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.patterns = slices.DeleteFunc(slices.Clone(b.patterns), func(q *pattern) bool { return q == p })
-	return b.sub != nil && b.sub.live || slices.ContainsFunc(b.patterns, (*pattern).isLive)
+	return b.sub != nil && b.sub.state == stateLive || slices.ContainsFunc(b.patterns, (*pattern).isLive)
 }
 
 func (b *buffer) isEmpty() bool {

@@ -125,7 +125,7 @@ func BenchmarkTick(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			h.expire(1 << 40)
-			h.retryRefused()
+			h.retryDenied()
 			h.dropIdle(time.Hour)
 		}
 	})

@@ -157,8 +157,8 @@ func TestMissedIsUnknownWhereSourcesOverlap(t *testing.T) {
 	}
 }
 
-// A refusal that did not matter while a pattern delivered does when it goes.
-func TestRefusedChannelIsToldWhenItsPatternGoes(t *testing.T) {
+// A denial that did not matter while a pattern delivered does when it goes.
+func TestDeniedChannelIsToldWhenItsPatternGoes(t *testing.T) {
 	w := newWorld(t, roomy)
 	pattern := w.opening(nil, []string{"*"})
 	w.redis.Deny["a"] = true

@@ -2,58 +2,59 @@ package hub
 
 import "time"
 
-// refusalPeriod is how long a channel that Redis refused is not asked for
-// again: an ACL changes seldom, and clients that come back every few seconds
-// must not make Redis refuse each time.
-const refusalPeriod = 30 * time.Second
+// denialPeriod is how long Redis is not asked again for a channel or pattern that
+// an ACL denied. ACLs change seldom, and clients that come back every few seconds
+// must not make Redis deny the same thing each time.
+const denialPeriod = 30 * time.Second
 
-// refusal is when a subscription was refused, monotonic milliseconds.
-type refusal struct {
+// denial is when an ACL denied a subscription by itself, monotonic milliseconds.
+type denial struct {
 	sub *subscription
 	at  int64
 }
 
-// refused takes Redis's refusal of a command. That of several names says
-// nothing of any of them: each is asked for by itself then. Reader goroutine
-// only.
-func (h *Hub) refused(subs []*subscription) {
+// denied takes an ACL's denial of a command. Reader goroutine only. Of several
+// names the ACL may have denied any: each is asked for alone then.
+func (h *Hub) denied(subs []*subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if len(subs) == 1 {
+		h.deniedLocked(subs[0])
+		return
+	}
 	for _, sub := range subs {
-		if sub.gone {
-			continue
-		}
-		sub.written = false
-		if len(subs) > 1 {
+		if sub.on(eventDeniedAmongOthers) {
 			sub.alone = true
-			h.changedLocked(sub)
-			continue
+			h.queueLocked(sub)
 		}
-		h.refusedLocked(sub)
 	}
 }
 
-func (h *Hub) refusedLocked(sub *subscription) {
-	sub.alone, sub.refused = false, true
-	sub.lean(nil)
-	sub.line.refuse()
+// deniedLocked takes the denial of sub alone, and has its streams told.
+func (h *Hub) deniedLocked(sub *subscription) {
+	if !sub.on(eventDenied) {
+		return
+	}
+	sub.alone = false
+	sub.setServedBy(nil)
+	sub.line.deny()
 	sub.line.clients.Wake(SignalData)
-	h.refusals.push(refusal{sub, h.Clock.Monotonic()})
+	h.denials.push(denial{sub, h.Clock.Monotonic()})
 	if sub.pat != nil {
 		h.releaseLocked(sub.pat)
 	}
 }
 
-// retryRefused asks again for what was refused a refusalPeriod ago.
-func (h *Hub) retryRefused() {
+// retryDenied asks again for what was denied a denialPeriod ago, name by name.
+func (h *Hub) retryDenied() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	due := h.Clock.Monotonic() - refusalPeriod.Milliseconds()
-	for h.refusals.len() > 0 && h.refusals.at(0).at <= due {
-		sub := h.refusals.pop().sub
-		sub.refused, sub.alone = false, true
-		if !sub.gone {
-			h.changedLocked(sub)
+	due := h.Clock.Monotonic() - denialPeriod.Milliseconds()
+	for h.denials.len() > 0 && h.denials.at(0).at <= due {
+		sub := h.denials.pop().sub
+		if sub.on(eventDenialOver) {
+			sub.alone = true
+			h.queueLocked(sub)
 		}
 	}
 }

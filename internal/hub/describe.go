@@ -48,9 +48,9 @@ func (t *timeline) describe(out *strings.Builder, sub *subscription, bytes func(
 // is for who knows that the ACL has changed.
 func (h *Hub) RetryDenied() {
 	h.mu.Lock()
-	for i := range h.refusals.len() {
-		h.refusals.ptr(i).at -= refusalPeriod.Milliseconds()
+	for i := range h.denials.len() {
+		h.denials.ptr(i).at -= denialPeriod.Milliseconds()
 	}
 	h.mu.Unlock()
-	h.retryRefused()
+	h.retryDenied()
 }

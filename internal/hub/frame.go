@@ -25,7 +25,7 @@ type cursor struct {
 
 // maxID is the length of the longest id that String can make: 19 digits of
 // ms, 20 of seq, 16 of epoch, 8 of anchor and three dashes. Anything longer
-// is refused before it is looked at.
+// is rejected before it is looked at.
 const maxID = 19 + 1 + 20 + 1 + 16 + 1 + 8
 
 func (c cursor) String() string { return string(c.appendTo(make([]byte, 0, maxID))) }
@@ -220,12 +220,12 @@ const (
 	gapSlowClient   GapReason = "slow_client"        // the client was overtaken while reading
 	gapNotBuffered  GapReason = "not_buffered"       // the subscription began after the cursor
 	gapTooLarge     GapReason = "too_large"          // a message over max_message or channel_size
-	gapRefused      GapReason = "refused"            // Redis refused the channel or pattern
+	gapDenied       GapReason = "refused"            // Redis denied the channel or pattern
 	gapUnknownID    GapReason = "unknown_id"         // the cursor was unparseable, foreign or from the future
 )
 
 var GapReasons = []GapReason{
-	gapDisconnected, gapEvicted, gapExpired, gapSlowClient, gapNotBuffered, gapTooLarge, gapRefused, gapUnknownID,
+	gapDisconnected, gapEvicted, gapExpired, gapSlowClient, gapNotBuffered, gapTooLarge, gapDenied, gapUnknownID,
 }
 
 // gap is the data of a gap event.

@@ -75,7 +75,7 @@ func TestParseCursorIsStrict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, ok := parseCursor(text); ok || got != (cursor{}) {
-				t.Errorf("parseCursor(%.80q) = %+v, %v, want it refused", text, got, ok)
+				t.Errorf("parseCursor(%.80q) = %+v, %v, want it rejected", text, got, ok)
 			}
 		})
 	}

@@ -27,7 +27,7 @@ func FuzzParseCursor(f *testing.F) {
 			t.Errorf("parseCursor(%q) accepts a text that String writes %q", text, c)
 		}
 		if !ok && c != (cursor{}) {
-			t.Errorf("parseCursor(%q) refuses, and returns %+v", text, c)
+			t.Errorf("parseCursor(%q) rejects, and returns %+v", text, c)
 		}
 		c = cursor{ms, seq, epoch, anchor}
 		got, ok := parseCursor(c.String())

@@ -48,7 +48,7 @@ func (w *world) view(channels, patterns []string, from startMode) *viewer {
 		v.owed[channel], v.next[channel] = len(w.log[channel]), -1
 		v.causes[channel] = w.causes[channel]
 		if !v.stream.live() {
-			v.causes[channel]-- // opened without waiting, or refused: a gap is due
+			v.causes[channel]-- // opened without waiting, or denied: a gap is due
 		}
 		if from != startLive {
 			v.causes[channel] = -1 // whatever was before may be a gap
@@ -63,7 +63,7 @@ func (s *Stream) live() bool {
 }
 
 // open joins; unless the client is in a hurry or Redis is down it waits for
-// the confirmations, as the handler does. It reports false if it was refused.
+// the confirmations, as the handler does. It reports false if it was turned away.
 func (v *viewer) open(hurry bool) bool {
 	v.wake = NewWaiter()
 	s, err := v.w.hub.Open(v.channels, v.patterns, v.wake)
@@ -194,7 +194,7 @@ func (w *world) compare(v *viewer, b *Batch) {
 				want = append(want, plain{m.seq, t.name, false})
 			}
 		}
-		if t.refused && src.refusal != t.refusals {
+		if t.denied && src.denial != t.denials {
 			want = append(want, plain{max(c, t.down), t.name, true})
 		}
 	}
@@ -219,7 +219,7 @@ func (w *world) compare(v *viewer, b *Batch) {
 
 // TestRandomHistories plays histories of publishes (of few different payloads
 // or of all different ones), outages, joins and leaves of channels and
-// patterns with commands in flight, kept patterns that come and go, refusals,
+// patterns with commands in flight, kept patterns that come and go, denials,
 // evictions by every limit and expiry, with clients cut after any event, and
 // compares what they were sent with what was published: delivered once and in
 // order, or inside a gap; no gap without a cause.
@@ -303,6 +303,7 @@ func (c *chronicle) play() {
 			c.cause()
 		}
 		c.step(c.r.Intn(22))
+		c.checkSubscriptions()
 	}
 	c.redis.Up = true
 	c.allow()
@@ -323,7 +324,7 @@ func (c *chronicle) step(x int) {
 	case x < 11:
 		c.write()
 	case x < 12:
-		c.hub.answered(c.hub.Clock.Monotonic())
+		c.hub.raiseLowWater(c.hub.Clock.Monotonic())
 	case x < 14:
 		c.join()
 	case x < 17 && len(c.viewers) > 0:

@@ -9,45 +9,47 @@ import (
 	"time"
 )
 
-// bounds are what a memory may hold, and for how long.
+// Bounds are what a hub may hold, and for how long.
 type Bounds struct {
 	Limits Limits        // of each channel
 	Budget Budget        // of all channels
 	Linger time.Duration // how long a subscription and its buffer outlive the last stream
 }
 
-// memory is what a hub remembers: the subscriptions that streams and the
-// configuration need, and the buffers behind them. Whoever reads from Redis
-// tells it what Redis says. Safe for concurrent use, but for what the reader
-// goroutine alone may call.
+// Hub is what a hub remembers: the subscriptions that streams and the
+// configuration want, and the buffers behind them. Whoever reads from Redis
+// tells the Hub what Redis says. Safe for concurrent use, but for the methods
+// that say "reader goroutine only".
+//
+// Under mu the locks of timelines, waiters and aging may be taken, under none of
+// them mu.
 type Hub struct {
-	progress
-	Clock   *Clock
-	counted func()                 // called for each message that is received
-	bounds  atomic.Pointer[Bounds] // in force
-	aging   aging
-	usage   usage         // of all buffers and indexes
-	kick    chan struct{} // wakes the writer: changed or the replies it waits for
+	progress // stored by the reader goroutine, loaded by all
+	Clock    *Clock
+	counted  func() // called for each message that is received
+	bounds   atomic.Pointer[Bounds]
+	aging    aging
+	usage    usage         // of all buffers and indexes
+	kick     chan struct{} // wakes the writer: to look at queue, or at the replies that it waits for
 
 	// Of the reader goroutine only.
 	next   uint64 // the newest seq
 	lastAt int64  // the newest receipt time
 	last   arrival
 
-	mu        sync.Mutex
-	buffers   roster[*buffer]
-	patterns  roster[*pattern]
-	changed   ring[*subscription] // some may have to be written
-	lingering list.List           // of *subscription that nothing needs, longest first
-	warm      list.List           // of *buffer without a subscription of its own, quietest first
-	refusals  ring[refusal]       // oldest first
-
-	opened       opened // what channels with a stream take
-	channelBytes int64  // what all channels take by being there
+	mu           sync.Mutex // guards what follows, and every subscription
+	buffers      roster[*buffer]
+	patterns     roster[*pattern]
+	queue        ring[*subscription] // for the writer to look at
+	lingering    list.List           // of *subscription that only lingers, longest first
+	warm         list.List           // of *buffer without a subscription of its own, quietest first
+	denials      ring[denial]        // oldest first
+	opened       opened              // what channels with a stream take
+	channelBytes int64               // what all channels take by being there
 }
 
-// newMemory makes an empty memory. counted is called for each message that is
-// received, by the reader goroutine.
+// New makes an empty hub. counted is called for each message that is received,
+// by the reader goroutine.
 func New(b Bounds, counted func()) *Hub {
 	h := &Hub{Clock: newClock(), counted: counted, kick: make(chan struct{}, 1)}
 	// Seqs start at random so that an id says nothing about how long the hub
@@ -60,8 +62,8 @@ func New(b Bounds, counted func()) *Hub {
 	return h
 }
 
-// configure puts bounds in force, evicts what is over them, and has these
-// patterns, each once, be the kept ones.
+// Configure puts bounds in force, evicts what is over them, and has these
+// patterns, which must differ, be the kept ones.
 func (h *Hub) Configure(b Bounds, keep []string) {
 	for _, buf := range h.configured(b, keep) {
 		buf.trim(b.Limits)
@@ -69,21 +71,21 @@ func (h *Hub) Configure(b Bounds, keep []string) {
 	h.enforce()
 }
 
-// configured returns the buffers to be trimmed.
+// configured returns the buffers that may be over their limits now.
 func (h *Hub) configured(after Bounds, keep []string) []*buffer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before := h.bounds.Swap(&after)
 	h.keepLocked(keep)
 	if after.Limits.Messages >= before.Limits.Messages && after.Limits.Bytes >= before.Limits.Bytes {
-		return nil // ages and lingering are looked at anyway, every tick
+		return nil // every tick looks at ages and lingering
 	}
 	return slices.Collect(h.buffers.each())
 }
 
-// open subscribes to the channels and patterns and has w woken for them. They
-// must differ. It fails if the hub has no room for all the channels; then it
-// has changed nothing. close ends it.
+// Open makes a stream of these channels and patterns, which must differ, and has
+// w woken for them. If the hub has no room for all the channels Open fails and
+// has changed nothing. The stream lasts until Close.
 func (h *Hub) Open(channels, patterns []string, w *Waiter) (*Stream, error) {
 	s := &Stream{progress: &h.progress}
 	h.mu.Lock()
@@ -99,7 +101,8 @@ func (h *Hub) Open(channels, patterns []string, w *Waiter) (*Stream, error) {
 		}
 		s.add(h.joinChannelLocked(channel), w)
 	}
-	// Only now: one of those above, if it lingered, could have gone for them.
+	// New channels come last: to make room for one of them a lingering one of
+	// those above could have been given up.
 	for _, channel := range fresh {
 		s.add(h.joinChannelLocked(channel), w)
 	}
@@ -109,7 +112,7 @@ func (h *Hub) Open(channels, patterns []string, w *Waiter) (*Stream, error) {
 	return s, nil
 }
 
-// close gives up what open took. The subscriptions and their buffers linger.
+// Close gives up what Open took. The subscriptions linger with their buffers.
 func (h *Hub) Close(s *Stream, w *Waiter) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -119,22 +122,22 @@ func (h *Hub) Close(s *Stream, w *Waiter) {
 	}
 }
 
-// changes tells the writer when it has to look for what to write.
+// Changes tells the writer when to call Replies.Next again.
 func (h *Hub) Changes() <-chan struct{} { return h.kick }
 
-// tick expires messages, asks again for what was refused, and gives up what
-// has lingered for long enough. It is to be called some times a second.
+// Tick does what is due: it expires messages, asks again for what was denied,
+// and gives up what has lingered for long enough. Call it some times a second.
 func (h *Hub) Tick() {
 	b := h.bounds.Load()
 	h.expire(b.Limits.MaxAge)
-	h.retryRefused()
+	h.retryDenied()
 	h.dropIdle(b.Linger)
 }
 
-// encode appends an item's id line, or all of a gap, to dst. body is what
-// follows the id line of a message; streams of one format share it. Where it
-// has been made now, nameLeft says that an event name was asked for but could
-// not be given, badUTF8 that bytes that are not UTF-8 were replaced.
+// Encode appends an item to dst: all of a gap, of a message the id line. body is
+// what follows a message's id line; the streams of one format share it. If this
+// call has made the body, nameLeft reports that an event name was asked for but
+// could not be given, and badUTF8 that bytes that are not UTF-8 were replaced.
 func (h *Hub) Encode(dst []byte, it *item, f *Format) (out, body []byte, nameLeft, badUTF8 bool) {
 	if it.msg == nil {
 		return f.appendGap(dst, it.id, it.gap()), nil, false, false
@@ -146,9 +149,8 @@ func (h *Hub) Encode(dst []byte, it *item, f *Format) (out, body []byte, nameLef
 	return appendIDLine(dst, it.id), body, made.nameLeft, made.badUTF8
 }
 
-// holds returns how many channels and patterns somebody has asked for,
-// lingering and kept ones included, and what the buffers hold: messages and
-// counted bytes.
+// Holds returns how many channels and patterns are held by streams, linger or are
+// kept, and how many messages and counted bytes the buffers hold.
 func (h *Hub) Holds() (subscriptions int, messages, bytes int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -156,10 +158,10 @@ func (h *Hub) Holds() (subscriptions int, messages, bytes int64) {
 }
 
 // confirmed records that Redis confirmed sub: from here on nothing of its
-// channel or pattern is missed. One that was given up meanwhile is nobody's.
-// Reader goroutine only, as the three below.
+// channel or pattern is missed. If sub has been given up meanwhile, only a seq is
+// used up. Reader goroutine only.
 func (h *Hub) confirmed(sub *subscription) {
-	h.last.seen = h.last.seen[:0] // the same again is a new message
+	h.last.seen = h.last.seen[:0] // what comes behind a reply is no copy of what came before
 	h.next++
 	wake := h.confirmedNow(sub, h.next, h.receipt())
 	h.head.Store(h.next)
@@ -168,21 +170,22 @@ func (h *Hub) confirmed(sub *subscription) {
 	}
 }
 
-// confirmedNow returns the timelines whose streams have to look.
+// confirmedNow has what sub delivers vouched for from seq on. It returns the
+// timelines whose streams have to look.
 func (h *Hub) confirmedNow(sub *subscription, seq uint64, at int64) (wake []*timeline) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if sub.gone {
+	if !sub.on(eventConfirmed) {
 		return nil
 	}
-	sub.live, sub.alone = true, false
+	sub.alone = false
 	if sub.buf != nil {
-		sub.lean(nil)
+		sub.setServedBy(nil)
 		sub.buf.confirm(seq, at)
 		return []*timeline{sub.line}
 	}
 	for b := range h.buffers.each() {
-		if b.covers(sub.pat) && b.confirm(seq, at) {
+		if b.coveredBy(sub.pat) && b.confirm(seq, at) {
 			wake = append(wake, &b.timeline)
 		}
 	}
@@ -190,14 +193,15 @@ func (h *Hub) confirmedNow(sub *subscription, seq uint64, at int64) (wake []*tim
 	return append(wake, sub.line)
 }
 
-// lost records that the connection generation is over: everything is
-// incomplete until it is confirmed again, and perhaps since sound.
+// Lost records that the connection generation is over: every timeline is
+// incomplete until it is confirmed again, and may have been since sound. Reader
+// goroutine only.
 func (h *Hub) Lost(sound Mark) {
 	h.last = arrival{}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for h.changed.len() > 0 {
-		h.changed.pop().queued = false
+	for h.queue.len() > 0 {
+		h.queue.pop().queued = false
 	}
 	head := h.Complete().Seq
 	for p := range h.patterns.each() {
@@ -207,37 +211,38 @@ func (h *Hub) Lost(sound Mark) {
 	for b := range h.buffers.each() {
 		b.goDown(head, sound)
 		if b.sub != nil {
-			b.sub.lean(coverOf(b))
+			b.sub.setServedBy(servingPattern(b))
 			h.lostLocked(b.sub)
 		}
 	}
 }
 
 func (h *Hub) lostLocked(sub *subscription) {
-	sub.written, sub.live = false, false
-	if !sub.wanted {
+	sub.on(eventLost)
+	if !sub.wanted() {
 		h.forgetLocked(sub, gapNotBuffered)
 		return
 	}
-	h.changedLocked(sub)
+	h.queueLocked(sub)
 }
 
-// complete returns up to where everything that is live is complete.
+// Complete returns up to where every live timeline is complete.
 func (h *Hub) Complete() Mark {
 	ms, head := h.load()
 	return Mark{ms, head}
 }
 
-// answered records that Redis answered a PING sent at the monotonic time sent:
-// all that was published before has been read.
-func (h *Hub) answered(sent int64) {
+// raiseLowWater records that Redis answered a PING sent at a monotonic time: all
+// that was published before that time has been read. Reader goroutine only.
+func (h *Hub) raiseLowWater(sent int64) {
 	if h.Clock.known.Load() {
 		h.lowWater.Store(h.Clock.at(sent))
 	}
 }
 
-// receipt returns now in Redis's clock, never less than before: a place in the
-// buffers is found by time, too.
+// receipt returns the time of receipt of what is being read, in Redis's clock.
+// Receipts never decrease, since places in the buffers are found by time, too.
+// Reader goroutine only.
 func (h *Hub) receipt() int64 {
 	h.lastAt = max(h.lastAt, h.Clock.at(h.Clock.Monotonic()))
 	return h.lastAt

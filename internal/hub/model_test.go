@@ -38,14 +38,14 @@ func newWorld(t *testing.T, l Limits) *world {
 	h := New(Bounds{Limits: l, Budget: roomyBudget}, func() {})
 	h.Clock.known.Store(true)
 	w := &world{
-		t: t, hub: h, replies: &Replies{memory: h}, redis: hubtest.New(modelPatterns...),
+		t: t, hub: h, replies: &Replies{hub: h}, redis: hubtest.New(modelPatterns...),
 		log: map[string][]int{}, causes: map[string]int{}, places: map[uint64]int{},
 	}
 	return w
 }
 
 func (w *world) connect() {
-	w.replies = &Replies{memory: w.hub}
+	w.replies = &Replies{hub: w.hub}
 	w.redis.Connect()
 }
 
@@ -174,6 +174,6 @@ func (w *world) causeOf(name string) {
 // allow has the ACL allow everything again, and the hub hear of it.
 func (w *world) allow() {
 	clear(w.redis.Deny)
-	time.Sleep(refusalPeriod)
-	w.hub.retryRefused()
+	time.Sleep(denialPeriod)
+	w.hub.retryDenied()
 }

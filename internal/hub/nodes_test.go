@@ -227,7 +227,7 @@ func TestAnchorOfAnOldMessageFindsNoOtherOne(t *testing.T) {
 			tick(a, b)
 			time.Sleep(time.Minute)
 		}
-		a.hub.answered(a.hub.Clock.Monotonic())
+		a.hub.raiseLowWater(a.hub.Clock.Monotonic())
 		got := read(s)
 		time.Sleep(time.Second)
 		tick(a, b)

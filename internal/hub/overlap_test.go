@@ -94,7 +94,7 @@ func TestChannelIsLiveUnderOneOfTwoPatterns(t *testing.T) {
 	}
 }
 
-func TestOneGapTellsOfAFloorAndARefusal(t *testing.T) {
+func TestOneGapTellsOfAFloorAndADenial(t *testing.T) {
 	w := newWorld(t, Limits{Messages: 1, Bytes: 1 << 30})
 	s := w.opening([]string{"a"}, nil)
 	s.Wrote(expect(t, s))
@@ -197,7 +197,7 @@ func TestChannelAndItsPatternResumeExactlyElsewhere(t *testing.T) {
 		for range 2 { // the first ones have no anchor
 			time.Sleep(time.Minute)
 			for _, w := range []*world{a, b} {
-				w.hub.answered(w.hub.Clock.Monotonic())
+				w.hub.raiseLowWater(w.hub.Clock.Monotonic())
 				for range anchorWindow {
 					w.publish("a", 0)
 				}
@@ -235,8 +235,8 @@ func TestPatternAfterAnOutageFindsNoAnchor(t *testing.T) {
 		clear(b.redis.Deny)
 		b.hub.mu.Lock()
 		p := b.hub.patterns.get("*").sub
-		p.refused = false
-		b.hub.changedLocked(p)
+		p.on(eventDenialOver)
+		b.hub.queueLocked(p)
 		b.hub.mu.Unlock()
 		b.settle()
 		same()

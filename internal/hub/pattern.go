@@ -1,17 +1,20 @@
 package hub
 
-// pattern is a pattern's index: the messages of all channels that it covers,
-// so that a wake costs the new ones and not a look at every buffer. It takes
-// messages only while it is live. The buffers own the messages; what they drop
-// raises the index's floor, and nothing at or below that is in it.
+// pattern is a pattern's index: the messages of all channels that the pattern
+// covers, so that a wake costs the new ones and not a look at every buffer.
+//
+// The buffers own the messages. A message that its buffer drops raises the index's
+// floor to itself.
+// Invariant: nothing in the index is at or below its floor.
 type pattern struct {
-	timeline // of the pattern
+	timeline // of the pattern; takes messages only while it is live
 
-	sub *subscription // guarded by hub.mu, as every subscription
+	// Guarded by Hub.mu.
+	sub *subscription
 
-	// absent is where the pattern stops vouching for a channel that has no
-	// buffer: such a channel had no message since then, or it would have one.
-	// (An eviction elsewhere raises the index's floor but not this.)
+	// Guarded by mu, timeline's: where the pattern stops vouching for a channel
+	// that has no buffer. Had such a channel had a message since, it would have
+	// one. What other channels evict raises the index's floor, but not this.
 	absent floor
 }
 
@@ -20,14 +23,14 @@ func (p *pattern) add(m *message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.live {
-		return // its next confirmation tells of it
+		return // the pattern's next confirmation tells of the message
 	}
 	p.entries.push(m)
 	p.count++
 	p.usage.bytes.Add(indexCost)
 }
 
-// leaveOut puts a gap entry in the place of a message of any of its channels.
+// leaveOut puts a gap entry in the place of a message of one of the channels.
 func (p *pattern) leaveOut(g gapEntry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,7 +48,7 @@ func (p *pattern) raiseTo(f floor) {
 
 func (p *pattern) raiseLocked(f floor) {
 	if f.seq <= p.floor.seq {
-		return // it was received before the pattern was confirmed
+		return // the message was received before the pattern was confirmed
 	}
 	for p.entries.len() > 0 && p.entries.at(0).seq <= f.seq {
 		p.evicted = p.entries.pop().anchored()
@@ -54,12 +57,13 @@ func (p *pattern) raiseLocked(f floor) {
 	p.raise(f)
 }
 
-// forget is told that a buffer is gone whose newest place is f; held says
-// whether messages went with it.
-func (p *pattern) forget(f floor, held bool) {
+// raiseAbsent has the pattern stop vouching at f for channels without a buffer: one
+// of them had something there. lost says that the pattern's index, too, loses
+// messages up to f.
+func (p *pattern) raiseAbsent(f floor, lost bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if held {
+	if lost {
 		p.raiseLocked(f)
 	}
 	if f.seq > p.absent.seq {
@@ -67,8 +71,8 @@ func (p *pattern) forget(f floor, held bool) {
 	}
 }
 
-// confirm is timeline's. A channel without a buffer may have had messages
-// until then.
+// confirm is timeline's. A channel without a buffer may have had messages before,
+// which nobody received.
 func (p *pattern) confirm(seq uint64, at int64) bool {
 	reason := gapNotBuffered
 	if p.confirmed {
@@ -83,7 +87,7 @@ func (p *pattern) confirm(seq uint64, at int64) bool {
 	return true
 }
 
-// discard gives up the index of a pattern that the hub has no more.
+// discard gives up the index of a pattern that has left the hub.
 func (p *pattern) discard() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,9 +96,9 @@ func (p *pattern) discard() {
 	p.clear()
 }
 
-// inherit begins a buffer where the best of the patterns that cover it
-// vouches for it: one that is live, of these the one with the lowest floor.
-// One that was never confirmed vouches for nothing.
+// inherit begins a new buffer where the best of the patterns that cover its channel
+// begins to vouch for it. The best is, of those that were ever confirmed, a live one
+// if there is any, and of these the one that vouches for the longest time.
 func (b *buffer) inherit() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -7,25 +7,27 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/glob"
 )
 
-// Redis sends a message once for each subscription that it matches: for the
-// channel's and for each pattern's. These copies of one PUBLISH stand next to
-// each other on the connection, and no reply stands between them. So the same
-// payload on the same channel, from a subscription that has not brought the
-// message before yet, is that message.
+// Redis sends a message once for the channel's subscription and once for each
+// pattern that covers the channel. These copies of one PUBLISH stand next to each
+// other on the connection, and no reply stands between them. So what comes is a
+// copy of the message before it if
+//
+//	the channel and the payload are the same, and
+//	its subscription has not brought that message yet, and
+//	no reply came between.
 
-// Reserved begins the channels that hubs use among themselves. What comes on
-// them is for no stream; a pattern may cover them.
+// Reserved begins the names of the channels that hubs use among themselves. What
+// comes on them is for no stream, though a stream's pattern may cover them.
 const Reserved = "__redis_sse:"
 
-// arrival is the newest message that Redis handed over, and which
-// subscriptions brought it.
+// arrival is the newest message that Redis handed over.
 type arrival struct {
 	channel, payload string
-	seen             []*subscription
+	seen             []*subscription // those that brought the message; none: the next one is no copy
 }
 
-// isCopy reports whether what src brings is the message before once more. If
-// not, it is the message that the next one is compared with.
+// isCopy reports whether what src brings is a copy of the message before it. If
+// not, the next one is compared with what src brings.
 func (a *arrival) isCopy(src *subscription, channel, payload string) bool {
 	known := len(a.seen) > 0 && a.channel == channel && !slices.Contains(a.seen, src) && a.payload == payload
 	if !known {
@@ -35,7 +37,7 @@ func (a *arrival) isCopy(src *subscription, channel, payload string) bool {
 	return known
 }
 
-// receive takes what Redis delivered for a channel's subscription or, if
+// Receive takes what Redis delivered for a channel's subscription or, if
 // pattern is not empty, for that pattern's. Reader goroutine only.
 func (h *Hub) Receive(pattern, channel, payload string) {
 	if strings.HasPrefix(channel, Reserved) {
@@ -57,18 +59,20 @@ func (h *Hub) Receive(pattern, channel, payload string) {
 	h.enforce()
 }
 
-// store gives the message a place, unless it is a copy, or of a subscription
-// that is not (or not yet again) confirmed: whatever that one misses, its
-// confirmation tells. It returns whose streams have to look.
+// store gives the message a place. It returns the buffer and the patterns whose
+// streams have to look. Two kinds of messages get no place:
 //
-// All of it is under mu, so that no buffer goes between being found and being
-// appended to.
+//	a copy                              the message has one, but see copyLocked
+//	of a subscription that is not live  its confirmation will tell what was missed
+//
+// store holds mu all the time: the buffer that it has found must not go before
+// the message is in it.
 func (h *Hub) store(pattern, channel, payload string) (*buffer, []*pattern) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b := h.buffers.get(channel)
 	src := h.sourceLocked(b, pattern)
-	if src == nil || !src.live {
+	if src == nil || src.state != stateLive {
 		return nil, nil
 	}
 	if h.last.isCopy(src, channel, payload) {
@@ -78,21 +82,24 @@ func (h *Hub) store(pattern, channel, payload string) (*buffer, []*pattern) {
 		if !h.makeRoomLocked(channel) {
 			return nil, h.leaveOutLocked(src.pat, channel)
 		}
-		if src.gone { // to make room: its copies are the first now
+		if src.state != stateLive {
+			// src, a pattern that lingered, was given up to make room. The copy
+			// that another pattern brings is not a copy then but the message.
 			h.last = arrival{}
 			return nil, nil
 		}
 		b = h.addBufferLocked(channel)
 		b.warm = h.warm.PushBack(b)
 	}
-	if src.pat != nil && !b.covers(src.pat) {
-		h.coverLocked(b, src.pat)
+	if src.pat != nil && !b.coveredBy(src.pat) {
+		h.learnPatternLocked(b, src.pat)
 	}
 	return b, h.appendLocked(b, payload)
 }
 
-// sourceLocked returns the subscription that brings messages of b, which may
-// be nil, because of a pattern, or of the channel if pattern is empty.
+// sourceLocked returns the subscription for which Redis delivered a message of b's
+// channel, nil if the hub does not have it: the pattern's or, if pattern is empty,
+// the channel's own. b is nil for a channel without a buffer.
 func (h *Hub) sourceLocked(b *buffer, pattern string) *subscription {
 	if p := h.patterns.get(pattern); pattern != "" && p != nil {
 		return p.sub
@@ -111,6 +118,8 @@ func (h *Hub) newMessage(home *buffer, payload string) *message {
 	}
 }
 
+// appendLocked puts the message into b, and returns the patterns whose streams
+// have to look.
 func (h *Hub) appendLocked(b *buffer, payload string) []*pattern {
 	m := h.newMessage(b, payload)
 	ok, due := b.append(m, h.bounds.Load().Limits)
@@ -127,48 +136,59 @@ func (h *Hub) appendLocked(b *buffer, payload string) []*pattern {
 	return b.patterns
 }
 
-// coverLocked has b covered by a pattern that delivered a message of it,
-// though our port of Redis's matching did not say so: Redis knows better.
-func (h *Hub) coverLocked(b *buffer, p *pattern) {
-	b.attach(p)
+// learnPatternLocked takes it from Redis, which delivered a message of the
+// channel for p, that p covers the channel. Our port of Redis's matching did not
+// say so.
+func (h *Hub) learnPatternLocked(b *buffer, p *pattern) {
+	b.addPattern(p)
 	h.next++
 	b.confirm(h.next, h.receipt())
 }
 
-// copyLocked takes a copy that p, if any, has brought. The message is in its
-// index already unless we did not expect p to bring it. Streams may have read
-// beyond the message's place: p gets it at a place of its own.
+// copyLocked takes a copy of the newest message. p is the pattern that brought the
+// copy, nil for the channel's own subscription. b is nil if there was no room for
+// the message. copyLocked returns the patterns whose streams have to look.
+//
+// The message is in p's index already, or left out there, if p was known to cover
+// the channel. Else p gets the message at a place of its own: streams may have
+// read beyond the place that the message has.
 func (h *Hub) copyLocked(p *pattern, b *buffer, channel, payload string) []*pattern {
 	switch {
-	case p == nil || b != nil && b.covers(p) || b == nil && glob.Match(p.name, channel):
+	case p == nil:
+		return nil
+	case b == nil && glob.Match(p.name, channel):
 		return nil
 	case b == nil:
 		return h.leaveOutLocked(p, channel)
+	case b.coveredBy(p):
+		return nil
 	}
-	b.attach(p)
-	// No buffer owns this one, so none may count what streams cache with it.
+	b.addPattern(p)
+	// No buffer holds this message: none may count what streams cache with it.
 	m := h.newMessage(unowned(channel), payload)
 	h.next++
 	p.add(m)
 	return []*pattern{p}
 }
 
-// unowned returns a home that keeps nothing.
+// unowned returns the home of a message that no buffer holds. Streams keep no
+// frames there, since its floor is above every message.
 func unowned(channel string) *buffer {
 	b := &buffer{timeline: timeline{name: channel, usage: new(usage)}}
 	b.floor.seq = 1<<64 - 1
 	return b
 }
 
-// leaveOutLocked has p, and the patterns that cover the channel, tell of a
-// message for which there is no room.
+// leaveOutLocked puts a gap entry in the place of a message of a channel for whose
+// buffer there is no room, into p and all patterns that cover the channel. It
+// returns these patterns, whose streams have to look.
 func (h *Hub) leaveOutLocked(p *pattern, channel string) (told []*pattern) {
 	h.next++
 	g := gapEntry{seq: h.next, at: h.receipt(), reason: gapEvicted, after: Mark{h.lowWater.Load(), h.next - 1}}
 	for q := range h.patterns.each() {
 		if q == p || glob.Match(q.name, channel) {
 			q.leaveOut(g)
-			q.forget(floor{g.seq, g.reason, g.at}, false)
+			q.raiseAbsent(floor{g.seq, g.reason, g.at}, false)
 			told = append(told, q)
 		}
 	}

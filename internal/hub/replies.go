@@ -6,14 +6,19 @@ import (
 	"sync"
 )
 
-// command is one command on the wire. Redis answers in order: one reply a
-// name, one PONG a PING, or one error for the whole command.
+// command is one command on the wire. Redis answers commands in their order:
+//
+//	(P)SUBSCRIBE, (P)UNSUBSCRIBE    a reply to each name
+//	PING                            a PONG
+//	any                             or one error for the whole command
 type command struct {
-	kind     commandKind
-	subs     []*subscription
-	probe    string // of a probeCommand: the channel
-	answered int    // replies in so far; reader goroutine only
-	sent     int64  // of a PING: when, monotonic milliseconds
+	kind  commandKind
+	subs  []*subscription
+	probe string // of a probeCommand: the channel
+	sent  int64  // of a PING: when, monotonic milliseconds
+
+	// Of the reader goroutine only, once the command is expected.
+	replies int // that have come
 }
 
 // names returns the channels or patterns that the command names.
@@ -25,7 +30,7 @@ func (c *command) names() []string {
 	return names
 }
 
-// commandKind is a command's name, as Redis has it in its replies.
+// commandKind is a command's name, as Redis's replies have it.
 type commandKind string
 
 const (
@@ -34,42 +39,42 @@ const (
 	unsubscribeCommand  commandKind = "unsubscribe"
 	psubscribeCommand   commandKind = "psubscribe"
 	punsubscribeCommand commandKind = "punsubscribe"
-	probeCommand        commandKind = "probe" // a SUBSCRIBE of the probe channel, which is no subscription of a stream
+	probeCommand        commandKind = "probe" // a SUBSCRIBE of the probe channel, for which there is no subscription
 )
 
-// replies are the commands of one connection that have been written and are
-// not completely answered, oldest first. One goroutine writes, another one
-// reads.
+// Replies are the replies that one connection owes to what has been written on
+// it. The writer goroutine calls Next, Ping and Probe, the reader goroutine takes
+// what comes.
 type Replies struct {
-	memory *Hub
+	hub *Hub
 
-	mu       sync.Mutex
-	expected ring[*command]
-	waiting  int   // (un)subscribe replies under way
-	replied  int64 // when the newest reply came, monotonic milliseconds
+	mu       sync.Mutex     // guards what follows
+	expected ring[*command] // not completely answered, oldest first
+	waiting  int            // replies to names in expected that have not come
+	replied  int64          // when the newest reply came, monotonic milliseconds
 }
 
-// newReplies returns those of a connection on which nothing was written yet.
-// Its writer has to look for what was wanted before.
+// NewReplies returns the replies of a new connection. The writer is woken for
+// what was to be written before there was one.
 func (h *Hub) NewReplies() *Replies {
 	h.wakeWriter()
-	return &Replies{memory: h}
+	return &Replies{hub: h}
 }
 
-// maxUnanswered bounds the replies under way: Redis keeps them in the output
-// buffer of the connection, which it closes at 32 MB by default (it did so at
-// 540,000 channels of one command). At the limit the writer waits.
+// maxUnanswered bounds the replies under way: the writer waits at the limit.
+// Redis keeps replies in the connection's output buffer and closes the connection
+// when the buffer has 32 MB, by default. (540,000 channels in one command did it.)
 const maxUnanswered = 8 * maxBatch
 
-// next returns what has to be written next: the command's kind, as Redis's
-// replies name it, such as "psubscribe", and the names that go with it. No
-// names: there is nothing, or nothing until more has been answered. The replies
-// are expected from then on, as they may come before the write returns.
+// Next returns the command that has to be written next: its kind, as Redis's
+// replies have it, such as "psubscribe", and the channels or patterns. There are
+// no names if nothing has to be written, or if Redis has to answer first. The
+// replies are expected from then on, as they may come before the write returns.
 func (r *Replies) Next() (kind string, names []string) {
 	if r.unanswered() >= maxUnanswered {
 		return "", nil
 	}
-	c := r.memory.take()
+	c := r.hub.take()
 	if c == nil {
 		return "", nil
 	}
@@ -77,14 +82,14 @@ func (r *Replies) Next() (kind string, names []string) {
 	return string(c.kind), c.names()
 }
 
-// ping returns the text of a PING that is about to be written.
+// Ping returns the text of a PING that is about to be written.
 func (r *Replies) Ping() string {
-	c := &command{kind: pingCommand, sent: r.memory.Clock.Monotonic()}
+	c := &command{kind: pingCommand, sent: r.hub.Clock.Monotonic()}
 	r.expect(c)
 	return strconv.FormatInt(c.sent, 10)
 }
 
-// probe expects the reply to a SUBSCRIBE of the probe channel.
+// Probe expects the reply to a SUBSCRIBE of the probe channel.
 func (r *Replies) Probe(channel string) { r.expect(&command{kind: probeCommand, probe: channel}) }
 
 func (r *Replies) expect(c *command) {
@@ -94,9 +99,9 @@ func (r *Replies) expect(c *command) {
 	r.waiting += len(c.subs)
 }
 
-// asked returns the oldest command that is not completely answered, to which an
-// error reply belongs: its kind, which may also be "ping", "probe" or, if there
-// is none, empty, and its names.
+// Asked returns the oldest command that is not completely answered: an error
+// reply belongs to that one. Its kind may also be "ping" or "probe"; it is empty if
+// every command has been answered.
 func (r *Replies) Asked() (kind string, names []string) {
 	c := r.oldest()
 	if c == nil {
@@ -114,36 +119,36 @@ func (r *Replies) oldest() *command {
 	return r.expected.at(0)
 }
 
-// confirmed takes a reply to one name of a (P)SUBSCRIBE or (P)UNSUBSCRIBE, and
-// says whether it was the probe channel's. If the subscription has been given
-// up meanwhile the confirmation is lost on it, and the channel's new one waits
-// for its own. Reader goroutine only, as the next two.
+// Confirmed takes a reply to one name of a (P)SUBSCRIBE or (P)UNSUBSCRIBE. It
+// reports whether the name was the probe channel. A confirmation changes nothing if
+// its subscription has been given up: if the channel has a new one, that waits for
+// a confirmation of its own. Reader goroutine only.
 func (r *Replies) Confirmed(kind, name string) (probe bool, err error) {
 	c := r.oldest()
 	if c != nil && c.kind == probeCommand && kind == string(subscribeCommand) && name == c.probe {
 		r.advance(c)
 		return true, nil
 	}
-	if c == nil || string(c.kind) != kind || c.subs[c.answered].line.name != name {
+	if c == nil || string(c.kind) != kind || c.subs[c.replies].line.name != name {
 		return false, fmt.Errorf("%s of %q was not asked for", kind, name)
 	}
-	sub := c.subs[c.answered]
+	sub := c.subs[c.replies]
 	r.advance(c)
 	if c.kind == subscribeCommand || c.kind == psubscribeCommand {
-		r.memory.confirmed(sub)
+		r.hub.confirmed(sub)
 	}
 	return false, nil
 }
 
-// ponged takes a PONG and returns when its PING was about to be written,
-// monotonic milliseconds.
+// Ponged takes a PONG. It returns when its PING was about to be written, monotonic
+// milliseconds. Reader goroutine only.
 func (r *Replies) Ponged(text string) (sent int64, err error) {
 	c := r.oldest()
 	if c == nil || c.kind != pingCommand || text != strconv.FormatInt(c.sent, 10) {
 		return 0, fmt.Errorf("a PONG of %q was not asked for", text)
 	}
 	r.advance(c)
-	r.memory.answered(c.sent)
+	r.hub.raiseLowWater(c.sent)
 	return c.sent, nil
 }
 
@@ -151,37 +156,37 @@ func (r *Replies) Ponged(text string) (sent int64, err error) {
 func (r *Replies) advance(c *command) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.replied = r.memory.Clock.Monotonic()
-	c.answered++
-	if c.answered >= len(c.subs) {
+	r.replied = r.hub.Clock.Monotonic()
+	c.replies++
+	if c.replies >= len(c.subs) {
 		r.expected.pop()
 	}
 	if len(c.subs) == 0 {
 		return
 	}
 	r.waiting--
-	// Only when the writer may have stopped at the limit and half is done:
-	// waking it for each reply would make it write crumbs.
+	// The writer may have stopped at the limit. It is woken at half of that:
+	// woken for each reply it would write crumbs.
 	if r.waiting == maxUnanswered/2 {
-		r.memory.wakeWriter()
+		r.hub.wakeWriter()
 	}
 }
 
-// denied takes an ACL's refusal of the oldest command. Streams are told, and
-// what was refused alone is asked for again later.
-func (r *Replies) Denied() { r.memory.refused(r.skip().subs) }
+// Denied takes an ACL's denial of the oldest command, see Hub.denied. Reader
+// goroutine only.
+func (r *Replies) Denied() { r.hub.denied(r.skip().subs) }
 
-// failed takes another error reply to the oldest command, which nothing comes
-// of.
+// Failed takes another error reply to the oldest command. Nothing follows from
+// it but that the command is answered. Reader goroutine only.
 func (r *Replies) Failed() { r.skip() }
 
 func (r *Replies) skip() *command {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.replied = r.memory.Clock.Monotonic()
+	r.replied = r.hub.Clock.Monotonic()
 	c := r.expected.pop()
 	r.waiting -= len(c.subs)
-	r.memory.wakeWriter()
+	r.hub.wakeWriter()
 	return c
 }
 
@@ -191,8 +196,8 @@ func (r *Replies) unanswered() int {
 	return r.waiting
 }
 
-// unheardSince reports whether a PING from before a time is unanswered, and
-// nothing has been answered since. Times are monotonic milliseconds.
+// UnheardSince reports whether a PING from before a time is unanswered and no
+// reply has come since that time, in monotonic milliseconds.
 func (r *Replies) UnheardSince(before int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

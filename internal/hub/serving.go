@@ -6,19 +6,26 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/glob"
 )
 
-// What the hub knows of which pattern covers which channel. What looks at all
-// channels here does so when a pattern comes or goes: patterns come from the
-// configuration, so there are few of them, and they come seldom.
+// A pattern covers a channel if Redis matches the two: then it delivers the
+// channel's messages. Of the patterns that cover a channel one may serve the
+// channel's own subscription, see subscription.servedBy.
+//
+// What looks at all channels here does so when a pattern comes or goes.
+// Patterns come from the configuration: there are few, and they come seldom.
 
-// coverOf returns the pattern that b's own subscription is to be under: a kept
-// one that delivers, else any that does, since that must not go meanwhile, else
-// a kept one that is going to.
-func coverOf(b *buffer) (best *pattern) {
+// servingPattern returns the pattern that is to serve b's own subscription,
+// nil for none. It takes the first kind of which there is a pattern:
+//
+//	kept and live       serves for good
+//	live                serves now, and must not go before b is live itself
+//	kept, not denied    will serve for good once Redis confirms it
+func servingPattern(b *buffer) (best *pattern) {
 	for _, p := range b.patterns {
+		live, kept := p.sub.state == stateLive, p.sub.kept
 		switch {
-		case p.sub.live && p.sub.kept:
+		case live && kept:
 			return p
-		case p.sub.live, best == nil && p.sub.kept && !p.sub.refused:
+		case live, best == nil && kept && p.sub.state != stateDenied:
 			best = p
 		}
 	}
@@ -35,7 +42,7 @@ func (h *Hub) patternLocked(name string) *pattern {
 	h.patterns.put(p)
 	for b := range h.buffers.each() {
 		if glob.Match(name, b.name) {
-			b.attach(p)
+			b.addPattern(p)
 		}
 	}
 	return p
@@ -56,59 +63,57 @@ func (h *Hub) addBufferLocked(channel string) *buffer {
 	return b
 }
 
-// keepLocked makes these the kept patterns. A channel that only a pattern
-// served which is kept no longer is subscribed before that pattern is given up.
+// keepLocked makes these the kept patterns. The channels of a pattern that is
+// kept no longer are subscribed before the pattern is given up.
 func (h *Hub) keepLocked(kept []string) {
 	for _, name := range kept {
 		sub := h.patternLocked(name).sub
-		sub.kept, sub.wanted = true, true
+		sub.kept = true
 		h.unlingerLocked(sub)
-		h.changedLocked(sub)
+		h.queueLocked(sub)
 	}
 	for p := range h.patterns.each() {
 		if p.sub.kept && !slices.Contains(kept, p.name) {
 			p.sub.kept = false
-			h.idleLocked(p.sub)
+			h.lingerLocked(p.sub)
 			h.releaseLocked(p)
 		}
 	}
 }
 
-// releaseLocked has the channels under p, which is not kept any more or was
-// refused, go over to another kept pattern that delivers already, or be
-// subscribed themselves.
+// releaseLocked is called when p, which serves channels, is kept no longer or
+// was denied. A channel goes over to another pattern that is kept and live, or
+// is subscribed itself.
 func (h *Hub) releaseLocked(p *pattern) {
 	for b := range h.buffers.each() {
-		if b.sub == nil || b.sub.under != p {
+		if b.sub == nil || b.sub.servedBy != p {
 			continue
 		}
-		if other := coverOf(b); other != nil && other.sub.kept && other.sub.live {
-			b.sub.lean(other)
+		if other := servingPattern(b); other != nil && other.sub.kept && other.sub.state == stateLive {
+			b.sub.setServedBy(other)
 		}
-		h.changedLocked(b.sub)
+		h.queueLocked(b.sub)
 	}
 }
 
-// forgetPatternLocked takes a pattern out of the hub, and what only it held.
+// forgetPatternLocked takes a pattern, which serves no channel, out of the hub,
+// with the buffers that nothing else holds.
 func (h *Hub) forgetPatternLocked(p *pattern, reason GapReason) {
 	h.patterns.remove(p)
 	for b := range h.buffers.each() {
-		if !b.covers(p) {
+		if !b.coveredBy(p) {
 			continue
 		}
-		if b.sub != nil && b.sub.under == p {
-			b.sub.lean(nil)
-			h.changedLocked(b.sub)
-		}
-		live := b.detach(p)
+		delivered := b.removePattern(p)
 		switch {
 		case b.sub == nil && len(b.patterns) == 0:
 			h.discardLocked(b, reason)
-		case !live:
+		case !delivered:
 			m := h.Complete()
 			b.goDown(m.Seq, m)
-			if b.sub != nil && b.sub.refused {
-				b.refuse() // nothing else would tell its streams for a while
+			if b.sub != nil && b.sub.state == stateDenied {
+				// Redis's denial of the channel did not matter while p delivered.
+				b.deny()
 				b.clients.Wake(SignalData)
 			}
 		}

@@ -33,7 +33,7 @@ type source struct {
 	index   uint64 // index in the timeline's history of the next message; valid once reading
 	reading bool   // the timeline has vouched for the stream's cursor at some time
 	unknown bool   // the cursor meant nothing here: the first gap says so
-	refusal uint64 // which refusal of Redis the client has been told of
+	denial  uint64 // which denial of Redis the client has been told of
 	whole   cursor // while a gap under a pattern's floor has to come: where it was last complete
 	gapOpen bool   // within one read: no message of the source since its last gap
 }
@@ -60,12 +60,12 @@ type item struct {
 	after  cursor // of a gap: zero for null
 	missed int64  // of a gap: -1 for null
 
-	// Of a gap under a floor or of a refusal.
+	// Of a gap under a floor or of a denial.
 	atCursor bool   // its id is the cursor before it: it has no place of its own
 	floor    uint64 // which floor it tells of, 0 for none
 	index    uint64 // the source's index after that
 	first    bool   // the timeline never vouched before
-	refusal  uint64 // which refusal it tells of, 0 for none
+	denial   uint64 // which denial it tells of, 0 for none
 }
 
 // forget lets go of the messages of a batch that has been written, so that it
@@ -140,7 +140,7 @@ func (s *Stream) Read(b *Batch) {
 	s.assignIDs(b)
 }
 
-// inOrder puts a message before a refusal at its place.
+// inOrder puts a message before a denial at its place.
 func inOrder(x, y item) int {
 	if c := cmp.Compare(x.seq, y.seq); c != 0 || (x.msg == nil) == (y.msg == nil) {
 		return c
@@ -164,7 +164,7 @@ func (s *Stream) Wrote(b *Batch) {
 			it.src.told, it.src.unknown = it.floor, false
 			it.src.reading, it.src.index, it.src.whole = true, it.index, cursor{}
 		}
-		it.src.refusal = max(it.src.refusal, it.refusal)
+		it.src.denial = max(it.src.denial, it.denial)
 	}
 	s.cursor = b.end
 }
@@ -201,7 +201,7 @@ func (s *source) collect(from cursor, head uint64, n, size int, b *Batch) bool {
 	if !t.confirmed {
 		b.live = false
 		b.holes = append(b.holes, hole{0, math.MaxUint64})
-		s.collectRefusal(c, b)
+		s.collectDenial(c, b)
 		return true
 	}
 	if t.floor.seq > head {
@@ -213,7 +213,7 @@ func (s *source) collect(from cursor, head uint64, n, size int, b *Batch) bool {
 	b.live = b.live && t.live && t.liveFrom <= head
 	s.collectFloor(from, b)
 	s.collectMessages(c, n, size, b)
-	s.collectRefusal(c, b)
+	s.collectDenial(c, b)
 	s.collectBreaks(c, b)
 	return true
 }
@@ -270,15 +270,15 @@ func (s *source) collectFloor(from cursor, b *Batch) {
 	b.Items = append(b.Items, it)
 }
 
-// collectRefusal adds the gap of a refusal by Redis, once, behind all that
+// collectDenial adds the gap of a denial by Redis, once, behind all that
 // came before: nothing more comes until Redis allows it, and then its
 // confirmation is a gap.
-func (s *source) collectRefusal(c uint64, b *Batch) {
+func (s *source) collectDenial(c uint64, b *Batch) {
 	t := s.line
-	if !t.refused || s.refusal == t.refusals {
+	if !t.denied || s.denial == t.denials {
 		return
 	}
-	it := item{seq: c, src: s, reason: gapRefused, missed: -1, atCursor: true, refusal: t.refusals}
+	it := item{seq: c, src: s, reason: gapDenied, missed: -1, atCursor: true, denial: t.denials}
 	if t.down > c {
 		it.seq, it.after = t.down, cursor{ms: t.sound.MS, seq: t.sound.Seq}
 	}
@@ -322,7 +322,7 @@ func (s *Stream) fold(b *Batch) {
 			for i := len(kept) - 1; i >= 0; i-- {
 				if kept[i].src == it.src {
 					kept[i].missed = -1 // what it also stands for now is not counted
-					kept[i].refusal = max(kept[i].refusal, it.refusal)
+					kept[i].denial = max(kept[i].denial, it.denial)
 					break
 				}
 			}
@@ -342,7 +342,7 @@ func (s *Stream) assignIDs(b *Batch) {
 	for i := range b.Items {
 		it := &b.Items[i]
 		switch {
-		case it.floor != 0 || it.refusal != 0 && it.after == (cursor{}):
+		case it.floor != 0 || it.denial != 0 && it.after == (cursor{}):
 			it.after = s.completeAt(it, at)
 		case it.msg == nil:
 			it.after.epoch = s.progress.epoch
@@ -379,7 +379,7 @@ func (b *Batch) lastAt(i int) bool {
 }
 
 // completeAt returns up to where the source of a gap under a floor, or of a
-// refusal, is complete: zero if that is not known. What comes before a
+// denial, is complete: zero if that is not known. What comes before a
 // pattern's gap has moved the cursor, also of a client that came back with it.
 func (s *Stream) completeAt(it *item, at cursor) cursor {
 	switch {
@@ -416,7 +416,7 @@ func (s *Stream) add(sub *subscription, w *Waiter) {
 	s.sources = append(s.sources, &source{sub: sub, line: sub.line})
 }
 
-// settled reports whether Redis has confirmed or refused every channel and
+// settled reports whether Redis has confirmed or denied every channel and
 // pattern of the stream in the current connection generation.
 func (s *Stream) Settled() bool {
 	return !slices.ContainsFunc(s.sources, func(src *source) bool { return !src.line.settled() })

@@ -6,70 +6,74 @@ import (
 	"time"
 )
 
-// subscription is the hub's refcounted interest in one channel or pattern. One
-// that has been given up is not taken up again: a new one takes its place. So
-// it has at most one SUBSCRIBE a generation under way, and a confirmation can
-// only be its own. Guarded by hub.mu.
+// subscription is the hub's refcounted interest in one channel or pattern.
+//
+// A subscription that has been given up is not taken up again: the next stream
+// of the channel makes a new one. So a subscription is asked for at most once at
+// a time on a connection, and each confirmation belongs to the subscription
+// whose command it answers.
+//
+// Guarded by Hub.mu.
 type subscription struct {
 	line *timeline // what its streams read
 	buf  *buffer   // of a channel; nil for a pattern
 	pat  *pattern  // of a pattern; nil for a channel
 
-	streams int
-	kept    bool          // of a pattern: the configuration keeps it, streams or not
-	wanted  bool          // a stream holds it, it lingers or is kept
-	written bool          // the newest command for it in this generation subscribes
-	live    bool          // that has been confirmed
-	alone   bool          // Redis refused a command that named it among others
-	refused bool          // Redis refused it by itself; tried again after refusalPeriod
-	gone    bool          // the hub has it no more
-	queued  bool          // in hub.changed
-	linger  *list.Element // in hub.lingering
-	idle    int64         // since when it lingers, monotonic milliseconds
+	state state
 
-	// A pattern that covers the channel. Until the channel is confirmed itself
-	// the pattern delivers for it, and is not given up; a kept one does so for
-	// good: the channel is not subscribed.
-	under *pattern
-	leans int // of a pattern: the subscriptions that are under it
+	// An ACL denied a command that named the subscription, so that the next
+	// command names it alone.
+	// Invariant: false while the subscription is live or denied.
+	alone bool
+
+	// Who wants it.
+	// Invariant: nobody does once it is out of the hub.
+	streams int           // how many hold it
+	kept    bool          // of a pattern: the configuration keeps it
+	linger  *list.Element // its place in Hub.lingering; nil: it does not linger
+
+	lingersSince int64 // monotonic milliseconds
+
+	// It is in Hub.queue.
+	// Invariant: true while there is something to write, see toWrite.
+	queued bool
+
+	// Of a channel: the pattern that serves it, one of those that cover it. The
+	// pattern delivers the channel's messages meanwhile:
+	//
+	//	kept        for good; the channel is not subscribed itself
+	//	not kept    until the channel is live itself
+	//
+	// Invariant: nil once the channel is live.
+	servedBy *pattern
+
+	// Of a pattern: how many channels it serves.
+	// Invariant: while it serves any, somebody wants it.
+	serves int
 }
 
-// covered reports whether a kept pattern delivers what the channel needs.
-func (s *subscription) covered() bool {
-	return s.under != nil && s.under.sub.kept && !s.under.sub.refused
+// servedForGood reports whether the channel need not be subscribed, since a
+// kept pattern delivers its messages or is going to.
+func (s *subscription) servedForGood() bool {
+	return s.servedBy != nil && s.servedBy.sub.kept && s.servedBy.sub.state != stateDenied
 }
 
-// toWrite returns what has to be written for it, nothing if that is empty.
-func (s *subscription) toWrite() commandKind {
-	switch isPattern := s.pat != nil; {
-	case s.wanted && !s.written && !s.refused && !s.covered():
-		if isPattern {
-			return psubscribeCommand
-		}
-		return subscribeCommand
-	case !s.wanted && s.written:
-		if isPattern {
-			return punsubscribeCommand
-		}
-		return unsubscribeCommand
+// setServedBy has p serve the channel, nobody if p is nil.
+func (s *subscription) setServedBy(p *pattern) {
+	if s.servedBy != nil {
+		s.servedBy.sub.serves--
 	}
-	return ""
-}
-
-// lean has s under p, which may be nil.
-func (s *subscription) lean(p *pattern) {
-	if s.under != nil {
-		s.under.sub.leans--
-	}
-	if s.under = p; p != nil {
-		p.sub.leans++
+	if s.servedBy = p; p != nil {
+		p.sub.serves++
 	}
 }
 
-// joinChannelLocked takes a subscription for one stream. One that lingers goes
-// on as if it had never been left, also when its UNSUBSCRIBE is queued; once
-// that is written the subscription is not in the hub any more, and the new one
-// waits for a confirmation of its own. There must be room, see fitLocked.
+// joinChannelLocked takes a channel's subscription for one stream. There must be
+// room, see fitLocked. What the stream gets depends on the last one that left:
+//
+//	the subscription lingers         it, as if it had never been left
+//	its UNSUBSCRIBE is queued        it, the same; nothing will be written
+//	its UNSUBSCRIBE is written       a new one, which Redis has to confirm
 func (h *Hub) joinChannelLocked(channel string) *subscription {
 	b := h.buffers.get(channel)
 	if b == nil {
@@ -78,10 +82,9 @@ func (h *Hub) joinChannelLocked(channel string) *subscription {
 	}
 	if b.sub == nil {
 		b.sub = &subscription{buf: b, line: &b.timeline}
-		b.sub.lean(coverOf(b))
-		if p := b.sub.under; p != nil && !p.sub.wanted {
-			p.sub.wanted = true // its UNSUBSCRIBE is queued
-			h.idleLocked(p.sub)
+		b.sub.setServedBy(servingPattern(b))
+		if p := b.sub.servedBy; p != nil {
+			h.lingerLocked(p.sub) // p stays, also if its PUNSUBSCRIBE is queued
 		}
 		if b.warm != nil {
 			h.warm.Remove(b.warm)
@@ -104,8 +107,7 @@ func (h *Hub) joinLocked(sub *subscription) {
 		h.opened.add(sub.line.name, 1)
 	}
 	sub.streams++
-	sub.wanted = true
-	h.changedLocked(sub)
+	h.queueLocked(sub)
 }
 
 func (h *Hub) unlingerLocked(sub *subscription) {
@@ -120,38 +122,38 @@ func (h *Hub) leaveLocked(sub *subscription) {
 	if sub.buf != nil && sub.streams == 0 {
 		h.opened.add(sub.line.name, -1)
 	}
-	h.idleLocked(sub)
+	h.lingerLocked(sub)
 }
 
-// idleLocked has sub linger if nothing needs it any more.
-func (h *Hub) idleLocked(sub *subscription) {
-	if sub.streams > 0 || sub.kept || sub.linger != nil {
+// lingerLocked has sub linger if nobody wants it. From then on it is wanted.
+func (h *Hub) lingerLocked(sub *subscription) {
+	if sub.wanted() {
 		return
 	}
-	sub.idle = h.Clock.Monotonic()
+	sub.lingersSince = h.Clock.Monotonic()
 	sub.linger = h.lingering.PushBack(sub)
 }
 
-// countSubscriptionsLocked includes channels that a kept pattern serves, but
-// none that nobody has asked for.
+// countSubscriptionsLocked counts the patterns and the channels with a
+// subscription, also of those that a kept pattern serves.
 func (h *Hub) countSubscriptionsLocked() int {
 	return h.patterns.len() + h.buffers.len() - h.warm.Len()
 }
 
-// changedLocked has the writer look at sub if there is something to write.
-func (h *Hub) changedLocked(sub *subscription) {
+// queueLocked puts sub into the writer's queue if there is something to write.
+func (h *Hub) queueLocked(sub *subscription) {
 	if sub.queued || sub.toWrite() == "" {
 		return
 	}
 	sub.queued = true
-	h.changed.push(sub)
+	h.queue.push(sub)
 	h.wakeWriter()
 }
 
 func (h *Hub) wakeWriter() {
 	select {
 	case h.kick <- struct{}{}:
-	default: // it has been woken already and has not looked yet
+	default: // the writer has been woken already and has not looked yet
 	}
 }
 
@@ -163,32 +165,30 @@ func (h *Hub) dropIdle(linger time.Duration) {
 	for e := h.lingering.Front(); e != nil; {
 		sub := e.Value.(*subscription)
 		e = e.Next()
-		if sub.idle > cutoff {
+		if sub.lingersSince > cutoff {
 			return
 		}
-		// A refusal is remembered for its time; a pattern that channels are
-		// under goes once they are confirmed.
-		if sub.refused || sub.leans > 0 {
+		// A denial is remembered for its time. A pattern goes once the channels
+		// that it serves are live.
+		if sub.state == stateDenied || sub.serves > 0 {
 			continue
 		}
 		h.unlingerLocked(sub)
-		sub.wanted = false
-		if !sub.written && !sub.queued {
+		if sub.state == stateUnasked && !sub.queued {
 			h.forgetLocked(sub, gapNotBuffered)
 			continue
 		}
-		h.changedLocked(sub)
+		h.queueLocked(sub)
 	}
 }
 
-// forgetLocked takes an unwanted subscription out of the hub, and what only it
-// held.
+// forgetLocked takes a subscription that nobody wants out of the hub, with what
+// nothing else holds.
 func (h *Hub) forgetLocked(sub *subscription, reason GapReason) {
-	if sub.gone {
+	if !sub.on(eventForgotten) {
 		return
 	}
-	sub.gone, sub.live = true, false
-	sub.lean(nil)
+	sub.setServedBy(nil)
 	if sub.pat != nil {
 		h.forgetPatternLocked(sub.pat, reason)
 		return
@@ -200,7 +200,7 @@ func (h *Hub) forgetLocked(sub *subscription, reason GapReason) {
 		h.discardLocked(b, reason)
 		return
 	case b.isEmpty():
-		h.discardLocked(b, gapNotBuffered) // see dropEmpty
+		h.discardLocked(b, gapNotBuffered) // for this reason: see dropEmpty
 		return
 	}
 	b.warm = h.warm.PushBack(b)
@@ -228,37 +228,46 @@ func (h *Hub) discardLocked(b *buffer, reason GapReason) {
 	h.aging.remove(b)
 }
 
-// maxBatch names go into one command. Redis serves nobody else meanwhile: 512
-// took it 16 ms where 100,000 in one command took 127 ms.
+// maxBatch names go into one command. Redis serves nobody else while it executes
+// a command: 512 names took 16 ms, 100,000 took 127 ms.
 const maxBatch = 512
 
-// take returns the next command to write, nil if there is none. An UNSUBSCRIBE
-// takes its subscriptions out of the hub.
+// take returns the next command to write, nil if there is none. The subscriptions
+// of an UNSUBSCRIBE leave the hub.
 func (h *Hub) take() *command {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := &command{}
-	for h.changed.len() > 0 && len(c.subs) < maxBatch {
-		sub := h.changed.at(0)
-		if kind := sub.toWrite(); kind != "" {
-			if len(c.subs) > 0 && (kind != c.kind || sub.alone) {
-				break
-			}
-			c.kind = kind
-			c.subs = append(c.subs, sub)
-			sub.written = sub.wanted
+	for h.queue.len() > 0 && len(c.subs) < maxBatch {
+		sub := h.queue.at(0)
+		kind := sub.toWrite()
+		if !c.takes(sub, kind) {
+			break
 		}
-		h.changed.pop()
+		h.queue.pop()
 		sub.queued = false
-		if !sub.wanted {
+		if !sub.wanted() {
 			h.forgetLocked(sub, gapNotBuffered)
 		}
-		if sub.alone && len(c.subs) > 0 {
-			break
+		if kind != "" {
+			sub.on(eventWritten)
+			c.kind, c.subs = kind, append(c.subs, sub)
 		}
 	}
 	if len(c.subs) == 0 {
 		return nil
 	}
 	return c
+}
+
+// takes reports whether c may go on with sub, for which a command of that kind
+// has to be written, or none if it is empty.
+func (c *command) takes(sub *subscription, kind commandKind) bool {
+	switch {
+	case len(c.subs) == 0:
+		return true
+	case c.subs[0].alone:
+		return false
+	}
+	return kind == "" || kind == c.kind && !sub.alone
 }

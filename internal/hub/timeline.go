@@ -5,7 +5,7 @@ import "sync"
 // mark is a place at which a channel was complete: all that was published
 // before ms, in Redis's clock, has a seq of at most seq.
 type Mark struct {
-	MS  int64 // Redis's clock, Unix milliseconds; 0: not known
+	MS  int64
 	Seq uint64
 }
 
@@ -52,7 +52,7 @@ type floor struct {
 type timeline struct {
 	name    string
 	pattern bool    // name is a pattern
-	clients Waiters // woken after each append, confirmation or refusal
+	clients Waiters // woken after each append, confirmation or denial
 	usage   *usage  // of the hub; what this timeline holds is part of it
 
 	mu      sync.Mutex
@@ -66,8 +66,8 @@ type timeline struct {
 	liveFrom  uint64 // seq of the newest confirmation
 	down      uint64 // while not live: the seq at which it ceased to be
 	sound     Mark   // while not live: where it was certainly complete, at down or before
-	refusals  uint64 // how many there were; see refused
-	refused   bool   // Redis's answer was no, and it is not live
+	denials   uint64 // how many there were; see denied
+	denied    bool   // Redis's answer was no, and it is not live
 
 	evicted anchored // the newest message below the floor
 }
@@ -97,7 +97,7 @@ func (t *timeline) confirm(seq uint64, at int64) bool {
 	default:
 		t.pushBreak(gapEntry{seq: seq, at: at, reason: gapDisconnected, after: t.sound})
 	}
-	t.confirmed, t.live, t.liveFrom, t.refused = true, true, seq, false
+	t.confirmed, t.live, t.liveFrom, t.denied = true, true, seq, false
 	return true
 }
 
@@ -126,15 +126,15 @@ func (t *timeline) goDown(seq uint64, sound Mark) {
 	}
 }
 
-// refuse records that Redis refused the subscription. Nothing is lost by it
-// that was not lost before, but streams must be told. That it refuses again
-// what it has refused all the time is no news.
-func (t *timeline) refuse() {
+// deny records that Redis denied the subscription. Nothing is lost by it
+// that was not lost before, but streams must be told. That it denies again
+// what it has denied all the time is no news.
+func (t *timeline) deny() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.live && !t.refused {
-		t.refused = true
-		t.refusals++
+	if !t.live && !t.denied {
+		t.denied = true
+		t.denials++
 	}
 }
 
@@ -143,7 +143,7 @@ func (t *timeline) refuse() {
 func (t *timeline) settled() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.live || t.refused
+	return t.live || t.denied
 }
 
 // isLive reports whether all that is published now is delivered.

@@ -10,7 +10,7 @@ import (
 type Signals uint32
 
 // signalData says that one of a stream's sources has something, or has been
-// confirmed or refused. The other bits are the stream's owner's.
+// confirmed or denied. The other bits are the stream's owner's.
 const SignalData Signals = 1
 
 // waiter is how a stream hears of everything: what its channels and patterns
