@@ -14,57 +14,9 @@ import (
 // 9.2 "Server-sent events". A browser hands lastEventId to the page only for
 // events that carry data, so cursors travel in an event with data.
 
-// cursor is a place in a hub's buffers; its text form is the event id,
-// <ms>-<seq>-<epoch>-<anchor>. The zero value means "no place".
-type cursor struct {
-	ms     int64  // low-water time, Redis's clock, Unix milliseconds; 0: unknown
-	seq    uint64 // everything of the stream up to seq has been written
-	epoch  uint64 // which life of which hub counted seq
-	anchor uint32 // identifies the newest message before the cursor; 0: none
-}
-
-// maxID is the length of the longest id that String can make: 19 digits of
-// ms, 20 of seq, 16 of epoch, 8 of anchor and three dashes. Anything longer
-// is rejected before it is looked at.
-const maxID = 19 + 1 + 20 + 1 + 16 + 1 + 8
-
-func (c cursor) String() string { return string(c.appendTo(make([]byte, 0, maxID))) }
-
-func (c cursor) appendTo(dst []byte) []byte {
-	dst = strconv.AppendInt(dst, c.ms, 10)
-	dst = append(dst, '-')
-	dst = strconv.AppendUint(dst, c.seq, 10)
-	dst = append(dst, '-')
-	dst = strconv.AppendUint(dst, c.epoch, 16)
-	dst = append(dst, '-')
-	return strconv.AppendUint(dst, uint64(c.anchor), 16)
-}
-
-// parseCursor reads an event id. It accepts exactly what String makes, so
-// that two texts never mean one place.
-func parseCursor(s string) (cursor, bool) {
-	if len(s) > maxID {
-		return cursor{}, false
-	}
-	ms, rest, _ := strings.Cut(s, "-")
-	seq, rest, _ := strings.Cut(rest, "-")
-	epoch, anchor, _ := strings.Cut(rest, "-")
-	var c cursor
-	var err [4]error
-	var a uint64
-	c.ms, err[0] = strconv.ParseInt(ms, 10, 64)
-	c.seq, err[1] = strconv.ParseUint(seq, 10, 64)
-	c.epoch, err[2] = strconv.ParseUint(epoch, 16, 64)
-	a, err[3] = strconv.ParseUint(anchor, 16, 32)
-	c.anchor = uint32(a)
-	if err != [4]error{} || c.ms < 0 || c.String() != s {
-		return cursor{}, false
-	}
-	return c, true
-}
-
-// format is everything that the bytes of an event's body depend on besides
-// the message. It is comparable: streams with equal formats share the bodies.
+// Format is everything that the bytes of an event's body depend on besides the
+// message, as ParseFormat makes it. Formats are comparable: streams with equal
+// ones share the bodies. Immutable, so any goroutine may use it.
 type Format struct {
 	event  string // "none", "channel" or "field"
 	field  string // top-level JSON key whose string value names the event
@@ -78,16 +30,20 @@ const (
 	eventField   = "field"
 )
 
-// The names of gaps and of cursors and heartbeats, unless configured.
+// The event names of gaps and of cursors and heartbeats, unless configured.
 const (
 	defaultGapEvent    = "gap"
 	defaultCursorEvent = "cursor"
 )
 
-// parseFormat reads how events are to be named: event is "none", "channel" or
-// "field <name>" and says how those of messages are, gap and cursor are the
-// names of the others. Empty ones are "none", "gap" and "cursor". An error
-// names the option, event, gap_event or cursor_event, and its value.
+// ParseFormat reads how events are to be named:
+//
+//	        names the events of       values                          empty means
+//	event   messages                  none, channel or field <name>   none
+//	gap     gaps                      an event name                   gap
+//	cursor  cursors and heartbeats    an event name                   cursor
+//
+// An error names the option, event, gap_event or cursor_event, and its value.
 func ParseFormat(event, gap, cursor string) (Format, error) {
 	f := Format{event: cmp.Or(event, eventNone), gap: cmp.Or(gap, defaultGapEvent), cursor: cmp.Or(cursor, defaultCursorEvent)}
 	if word, field, ok := strings.Cut(f.event, " "); ok && word == eventField && field != "" {
@@ -108,14 +64,14 @@ func checkEventName(key, name string) error {
 	return nil
 }
 
-// maxEventName bounds event names, in bytes: they are identifiers that a page
-// registers listeners for, and a longer one is a payload put in the wrong
-// place. A longer name is left out.
+// maxEventName bounds event names, in bytes; a longer name is left out. Names are
+// identifiers that a page registers listeners for, and a longer one is a payload
+// put in the wrong place.
 const maxEventName = 64
 
-// nameAllowed reports whether name may stand in an event: line ends would
-// break the frame, "open" and "error" are events that EventSource itself
-// fires, and a message must not pass for a gap or a cursor.
+// nameAllowed reports whether name may stand in an event: line ends would break
+// the frame, EventSource itself fires "open" and "error", and a message must not
+// pass for a gap or a cursor.
 func (f *Format) nameAllowed(name string) bool {
 	if name == "" || len(name) > maxEventName || strings.ContainsAny(name, "\r\n\x00") || !utf8.ValidString(name) {
 		return false
@@ -156,8 +112,9 @@ func jsonString(payload, key string) (string, bool) {
 	return *s, true
 }
 
-// encodeBody makes all of a message's frame but its id line, and reports what
-// had to be changed: an event name left out, bytes that were not UTF-8.
+// encodeBody makes all of a message's frame but the id line, and reports what had
+// to be changed: nameLeft an event name left out, badUTF8 bytes replaced that
+// were not UTF-8.
 func (f *Format) encodeBody(m *message) (body []byte, nameLeft, badUTF8 bool) {
 	name, nameLeft := f.eventName(m)
 	payload := m.payload
@@ -174,8 +131,8 @@ func (f *Format) encodeBody(m *message) (body []byte, nameLeft, badUTF8 bool) {
 	return append(appendData(body, payload), '\n'), nameLeft, badUTF8
 }
 
-// appendData writes one data line per line of payload. A line ends at CRLF,
-// LF or CR, whichever a browser would end it at.
+// appendData appends one data line per line of payload. A line ends where a
+// browser ends one: at CRLF, LF or CR.
 func appendData(dst []byte, payload string) []byte {
 	for {
 		dst = append(dst, "data: "...)
@@ -196,23 +153,25 @@ func appendIDLine(dst []byte, c cursor) []byte {
 	return append(c.appendTo(dst), '\n')
 }
 
-// appendRetry sets the browser's reconnection time, in milliseconds. It needs
-// no blank line: the field takes effect as its line is read.
+// AppendRetry appends a line that sets the browser's reconnection time, in
+// milliseconds (WHATWG HTML, 9.2.6). No blank line follows: the field takes effect
+// as a browser reads the line.
 func AppendRetry(dst []byte, ms int64) []byte {
 	dst = append(dst, "retry: "...)
 	return append(strconv.AppendInt(dst, ms, 10), '\n')
 }
 
-// appendCursor writes an event that only carries a cursor.
+// appendCursor appends an event that only carries a cursor. A browser drops an
+// event without data, so the event has some.
 func (f *Format) appendCursor(dst []byte, c cursor) []byte {
 	dst = append(append(dst, "event: "...), f.cursor...)
 	return append(appendIDLine(append(dst, '\n'), c), "data: {}\n\n"...)
 }
 
-// gapReason says why a stream cannot vouch for a stretch of a channel.
+// GapReason says why a stream cannot vouch for a stretch of a channel or pattern.
 type GapReason string
 
-// The reasons a client may see; docs/architecture/redis-pubsub.md explains them.
+// The reasons that a client may see; docs/architecture/redis-pubsub.md explains them.
 const (
 	gapDisconnected GapReason = "redis_disconnected" // the Redis connection broke
 	gapEvicted      GapReason = "evicted"            // the buffer was full, by count or bytes
@@ -224,6 +183,7 @@ const (
 	gapUnknownID    GapReason = "unknown_id"         // the cursor was unparseable, foreign or from the future
 )
 
+// GapReasons are all there are. Nobody may write to the slice.
 var GapReasons = []GapReason{
 	gapDisconnected, gapEvicted, gapExpired, gapSlowClient, gapNotBuffered, gapTooLarge, gapDenied, gapUnknownID,
 }
@@ -233,10 +193,11 @@ type gap struct {
 	Channel string    `json:"channel,omitempty"` // either this
 	Pattern string    `json:"pattern,omitempty"` // or this
 	Reason  GapReason `json:"reason"`
-	After   *string   `json:"after"`  // the last cursor at which the channel was complete
-	Missed  *uint64   `json:"missed"` // null: unknown
+	After   *string   `json:"after"`  // the last cursor at which it was complete; null: unknown
+	Missed  *uint64   `json:"missed"` // messages, exactly; null: unknown
 }
 
+// appendGap appends a gap event.
 func (f *Format) appendGap(dst []byte, id cursor, g gap) []byte {
 	dst = append(append(dst, "event: "...), f.gap...)
 	dst = appendIDLine(append(dst, '\n'), id)

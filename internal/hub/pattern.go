@@ -108,7 +108,7 @@ func (b *buffer) inherit() {
 		better := !b.confirmed || !b.live && p.live || p.absent.seq < b.floor.seq
 		if !worse && better {
 			b.confirmed, b.live, b.liveFrom = true, p.live, p.liveFrom
-			b.floor, b.down, b.sound = p.absent, p.down, p.sound
+			b.floor, b.down, b.complete = p.absent, p.down, p.complete
 		}
 		p.mu.Unlock()
 	}

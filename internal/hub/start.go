@@ -12,12 +12,12 @@ type startMode int
 const (
 	startLive  startMode = iota // with what is published from now on
 	startAll                    // with all that is buffered
-	startLast                   // with the newest n messages over all channels
+	startLast                   // with the newest n messages over all sources
 	startSince                  // with what was received since a time
 )
 
-// start is where a stream is to begin. The zero value is: with what is
-// published from then on.
+// Start is where a stream is to begin. The zero value begins with what is
+// published from then on. See Stream.Begin for what each start means.
 type Start struct {
 	mode   startMode
 	n      int           // startLast
@@ -25,43 +25,45 @@ type Start struct {
 	since  int64         // startSince of a client, Redis's clock, Unix milliseconds
 	strict bool          // startSince of a client: history that never was is a gap, too
 
-	resume   bool   // the client sent a cursor; the rest is not looked at
+	resume   bool   // the client sent a cursor; mode does not count
 	cursor   cursor // what it sent
 	readable bool   // it had the form of an event id
 }
 
-// fromStart begins with all that is buffered.
+// FromStart begins with all that is buffered.
 func FromStart() Start { return Start{mode: startAll} }
 
-// fromLast begins with the newest n messages over all sources.
+// FromLast begins with the newest n messages over all channels and patterns.
 func FromLast(n int) Start { return Start{mode: startLast, n: n} }
 
-// sinceAgo begins with what was received in the time before. For it a channel
-// that nobody had subscribed to is no loss.
+// SinceAgo begins with what was received in the time ago before Begin. A channel
+// that nobody had subscribed to by then is no gap.
 func SinceAgo(ago time.Duration) Start { return Start{mode: startSince, ago: ago} }
 
-// sinceTime begins with what was received from a time on, in Redis's clock,
-// Unix milliseconds. History that never was is a gap, too.
+// SinceTime begins with what was received from a time on, in Redis's clock,
+// Unix milliseconds. A channel that nobody had subscribed to by then is a gap.
 func SinceTime(ms int64) Start { return Start{mode: startSince, since: ms, strict: true} }
 
-// resumeAt begins after the event that has the id. An id that means nothing
-// here is a gap, then all that is buffered.
+// ResumeAt begins after the event that has the id, as a browser returns it in
+// Last-Event-ID (WHATWG HTML, 9.2). An id that means nothing here is a gap, then
+// all that is buffered.
 func ResumeAt(id string) Start {
 	c, ok := parseCursor(id)
 	return Start{resume: true, cursor: c, readable: ok}
 }
 
-// These bound what another node's cursor is taken for, in milliseconds.
+// These bound how far another node's cursor is believed, in milliseconds.
 //
-// Its ms may be ahead of this node's clock by maxAhead: both are measured
-// against the same Redis, but a clock may step. slack covers the error of the
-// two measurements (at most half of maxRoundTrip each).
+// The cursor's ms may be ahead of this node's clock by maxAhead: both are
+// measured against the same Redis, but a clock may step. slack covers the error
+// of the two measurements (at most half of maxRoundTrip each).
 //
 // A message is looked for by its anchor among all that was received since
 // anchorReach before ms. A cursor carries no anchor once its newest message is
-// older than anchorAge, so what it means was published after that time, and a
-// buffer that vouches for all of it holds the message or has yet to receive
-// it. Without that, payloads that are all alike found the wrong place.
+// older than anchorAge. So a message that an anchor names was published within
+// that time, and a buffer that vouches for all of that time holds the message
+// or has yet to receive it. Without the limit, where payloads are all alike, an
+// anchor found the wrong place.
 const (
 	maxAhead    = 10_000
 	slack       = 1_000
@@ -69,17 +71,19 @@ const (
 	anchorAge   = anchorReach - slack
 )
 
-// anchorFor returns the anchor for a cursor of time ms.
-func (a anchored) anchorFor(ms int64) uint32 {
-	if a.ms < ms-anchorAge {
-		return 0
-	}
-	return a.anchor
-}
-
-// begin places the stream. now is Redis's clock in Unix milliseconds, 0 if it
-// is not known. The channels that are confirmed by now are complete from the
-// cursor on; the others get a gap when they are confirmed.
+// Begin places the stream, once, before its first Read. now is Redis's clock in
+// Unix milliseconds, 0 if that is not known:
+//
+//	start      the stream begins                              a gap where a source does not reach back
+//	zero       at the head                                    -
+//	FromStart  where the first source begins                  unless that is the source's beginning, see startNear
+//	FromLast   before the newest n messages                   the same
+//	SinceAgo   before what was received since then            the same
+//	SinceTime  before what was received since then            always
+//	ResumeAt   at the cursor, exactly or by time, see resume  always
+//
+// Sources that are confirmed by now are complete from there on; the others get a
+// gap when they are confirmed.
 func (s *Stream) Begin(at Start, now int64) {
 	ms, head := s.progress.load()
 	head, live := s.liveHead(head)
@@ -92,19 +96,19 @@ func (s *Stream) Begin(at Start, now int64) {
 	case at.resume:
 		s.resume(at, now, head)
 	case at.mode == startAll:
-		s.lenient(s.progress.first)
+		s.startNear(s.progress.first)
 	case at.mode == startLast:
-		s.lenient(s.lastN(at.n, head))
+		s.startNear(s.placeBeforeLast(at.n, head))
 	case at.mode == startSince:
-		s.since(at, now)
+		s.startAtTime(at, now)
 	}
 	if at.resume {
-		// As the client has it. How old its newest message was is not known,
-		// but that the anchor was still good at that ms.
+		// The cursor stays as the client has it. How old the client's newest
+		// message was is not known, only that its anchor was still good at ms.
 		s.newest = anchored{seq: s.cursor.seq, ms: s.cursor.ms - anchorAge, anchor: s.cursor.anchor}
 		return
 	}
-	s.newest = s.newestAt(s.cursor.seq)
+	s.newest = s.newestMessage(s.cursor.seq)
 	if s.cursor.seq != head {
 		s.cursor.ms = s.newest.ms // the time at which that place was the head
 	}
@@ -113,10 +117,10 @@ func (s *Stream) Begin(at Start, now int64) {
 	}
 }
 
-// liveHead reports whether every channel is confirmed, and moves head over
-// their confirmations. The reader confirms a buffer before it publishes the
-// seq of the confirmation: a stream that saw the first must not start below
-// the second.
+// liveHead reports whether every source is live, and moves head over their
+// confirmations. The reader confirms a timeline before it publishes the seq of
+// the confirmation as the head: a stream that saw the timeline live must not
+// start below that seq.
 func (s *Stream) liveHead(head uint64) (uint64, bool) {
 	live := true
 	for _, src := range s.sources {
@@ -131,8 +135,15 @@ func (s *Stream) liveHead(head uint64) (uint64, bool) {
 	return head, live
 }
 
-// resume goes on from a client's cursor: exactly if it is of this epoch,
-// exactly if its anchor is found, else by time.
+// resume goes on from a client's cursor c:
+//
+//	c is                                    the stream begins
+//	of this epoch, between first and head   at c, exactly
+//	of another epoch, its ms in reach       see resumeForeign
+//	any other, or not readable              at first, with a gap of unknown_id for each source
+//
+// ms is in reach if it and Redis's clock are known, and it is at most maxAhead
+// ahead of that clock.
 func (s *Stream) resume(at Start, now int64, head uint64) {
 	c := at.cursor
 	if at.readable && c.epoch == s.progress.epoch && c.seq >= s.progress.first && c.seq <= head {
@@ -153,26 +164,27 @@ func (s *Stream) resume(at Start, now int64, head uint64) {
 	s.cursor = cursor{seq: s.progress.first, epoch: s.progress.epoch}
 }
 
-// resumeForeign goes on from another epoch's cursor. The client has all that
-// was published before ms, whatever place that is here: the time stays good.
+// resumeForeign goes on from a cursor of another epoch: right after the message
+// that its anchor names, else by time. The client has all that was published
+// before ms, whatever place that is here, so ms stays the stream's time.
 func (s *Stream) resumeForeign(c cursor, ms int64) {
 	s.cursor = cursor{ms: ms, epoch: s.progress.epoch}
 	if seq, ok := s.findAnchor(c.anchor, ms); ok {
 		s.cursor.seq, s.cursor.anchor = seq, c.anchor
 		return
 	}
-	s.cursor.seq = s.before(ms - slack)
+	s.cursor.seq = s.placeBefore(ms - slack)
 }
 
-// findAnchor returns the place right after the one message since anchorReach
-// before ms that has the anchor, if there is exactly one and every buffer
-// vouches for all that time.
+// findAnchor returns the place of the one message since anchorReach before ms
+// that has the anchor. It finds none unless there is exactly one over all sources
+// and every source vouches for all that time.
 func (s *Stream) findAnchor(anchor uint32, ms int64) (place uint64, ok bool) {
 	if anchor == 0 {
 		return 0, false
 	}
 	for _, src := range s.sources {
-		seq, n, vouches := src.line.find(anchor, ms-anchorReach)
+		seq, n, vouches := src.line.matchAnchor(anchor, ms-anchorReach)
 		if !vouches || n > 1 || n == 1 && ok && seq != place {
 			return 0, false
 		}
@@ -183,18 +195,19 @@ func (s *Stream) findAnchor(anchor uint32, ms int64) (place uint64, ok bool) {
 	return place, ok
 }
 
-// find counts the messages received since the time from that have the anchor,
-// and returns the seq of one. It does not vouch if it may lack one of that
-// time, or has one that cannot be compared, as the first after an outage.
-func (t *timeline) find(anchor uint32, from int64) (seq uint64, n int, vouches bool) {
+// matchAnchor counts the messages received since the time from that have the
+// anchor, and returns the seq of the newest. It does not vouch if the timeline
+// may lack a message of that time, or has one that cannot be compared, as the
+// first after an outage.
+func (t *timeline) matchAnchor(anchor uint32, from int64) (seq uint64, n int, vouches bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.confirmed || t.floor.at >= from {
 		return 0, 0, false
 	}
-	// After an outage a channel's messages cannot be compared until enough of
-	// them have come; of a pattern's, some come from channels that were
-	// confirmed before it.
+	// After an outage a channel's messages have no anchor until enough of them
+	// have come. A pattern's may have one all the same, of a channel that was
+	// confirmed before the pattern.
 	if n := t.breaks.len(); t.pattern && n > 0 && t.breaks.at(n-1).at >= from {
 		return 0, 0, false
 	}
@@ -209,11 +222,11 @@ func (t *timeline) find(anchor uint32, from int64) (seq uint64, n int, vouches b
 	return seq, n, true
 }
 
-// before returns the last place before everything that was received at or
-// after ms: all messages with a seq beyond it are to be sent, none at or below
-// it. Receipt times never decrease with seq, so the newest place that is older
-// than ms in any buffer is older in all of them.
-func (s *Stream) before(ms int64) uint64 {
+// placeBefore returns the last place before everything that was received at or
+// after ms: all messages beyond the place are to be sent, none at or below.
+// Receipt times never decrease with seq, so the newest place that is older than
+// ms in any source is older in all of them.
+func (s *Stream) placeBefore(ms int64) uint64 {
 	place := s.progress.first
 	for _, src := range s.sources {
 		t := src.line
@@ -229,53 +242,66 @@ func (s *Stream) before(ms int64) uint64 {
 	return place
 }
 
-// since begins at a time. A client that names one is told where the buffers
-// do not reach it; for a configured "since" a channel that nobody had
-// subscribed to by then is no loss.
-func (s *Stream) since(at Start, now int64) {
+// startAtTime begins with what was received since a time. Without Redis's clock
+// no source can vouch for a time, and the stream begins with all there is.
+func (s *Stream) startAtTime(at Start, now int64) {
 	ms := at.since
 	if !at.strict {
 		ms = now - at.ago.Milliseconds()
 	}
 	if now == 0 {
-		ms = 0 // without Redis's clock no buffer can vouch for a time: all there is
+		ms = 0
 	}
-	place := s.before(ms)
+	place := s.placeBefore(ms)
 	if !at.strict {
-		s.lenient(place)
+		s.startNear(place)
 		return
 	}
 	s.cursor.seq = place
 }
 
-// lenient begins at place, or at the first place a buffer knows of. A floor
-// that is only the beginning of its subscription is no gap; one that was
-// raised by an eviction is, and so is a pattern's if its messages came through
-// another source that has been down since before: nothing else stands between
-// those and what comes through the pattern until that source is back.
-func (s *Stream) lenient(place uint64) {
+// startNear begins at place or, if no source reaches back that far, where the
+// first one does. It is for clients that ask for no more than there is.
+func (s *Stream) startNear(place uint64) {
 	lowest, down := s.cursor.seq, s.firstDown()
 	for _, src := range s.sources {
-		t := src.line
-		t.mu.Lock()
-		if t.confirmed && place < t.floor.seq {
-			known := t.floor.seq
-			if t.floor.reason == gapNotBuffered && !(t.pattern && down < known) {
-				src.told = known
-			} else {
-				known-- // below the floor, so that the gap is written, also after a cut
-			}
-			lowest = min(lowest, known)
-		} else if t.confirmed {
-			lowest = min(lowest, place)
-		}
-		t.mu.Unlock()
+		lowest = min(lowest, src.reach(place, down))
 	}
 	s.cursor.seq = max(lowest, place)
 }
 
-// firstDown returns the first place at which a source went down that is still,
-// the highest seq if there is none.
+// reach returns from where on, not before place, the source has something to
+// say, the highest seq if it has nothing yet. down is where the stream's first
+// source went down.
+//
+//	the floor                              reach            a gap
+//	none: never confirmed                  -                at the confirmation
+//	at or below place                      place            none
+//	above, raised by an eviction           below the floor  yes
+//	above, where a subscription began      the floor        none
+//	the same, of a pattern, beyond down    below the floor  yes
+//
+// In the last case messages of the pattern may have come through the source
+// that is down. Until that is back, nothing but the pattern's gap stands between
+// those and what comes through the pattern.
+func (src *source) reach(place, down uint64) uint64 {
+	t := src.line
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !t.confirmed:
+		return math.MaxUint64
+	case t.floor.seq <= place:
+		return place
+	case t.floor.reason == gapNotBuffered && !(t.pattern && down < t.floor.seq):
+		src.told = t.floor.seq
+		return t.floor.seq
+	}
+	return t.floor.seq - 1 // the gap is then written, and again to a client that is cut before it
+}
+
+// firstDown returns the first place at which one of the sources that are down
+// now went down, the highest seq if none is down.
 func (s *Stream) firstDown() uint64 {
 	first := uint64(math.MaxUint64)
 	for _, src := range s.sources {
@@ -289,8 +315,9 @@ func (s *Stream) firstDown() uint64 {
 	return first
 }
 
-// lastN returns the place before the n newest messages up to head.
-func (s *Stream) lastN(n int, head uint64) uint64 {
+// placeBeforeLast returns the place before the n newest messages up to head, the
+// first place of all if there are fewer.
+func (s *Stream) placeBeforeLast(n int, head uint64) uint64 {
 	var seqs []uint64
 	for _, src := range s.sources {
 		t := src.line
@@ -302,18 +329,19 @@ func (s *Stream) lastN(n int, head uint64) uint64 {
 		t.mu.Unlock()
 	}
 	slices.Sort(seqs)
-	seqs = slices.Compact(seqs) // a channel and a pattern that covers it have the same
+	seqs = slices.Compact(seqs) // a channel and a pattern that serves it have the same
 	if len(seqs) < n {
 		return s.progress.first
 	}
 	return seqs[len(seqs)-n] - 1
 }
 
-// newestAt returns the newest message at or before seq c.
-func (s *Stream) newestAt(c uint64) anchored {
+// newestMessage returns the newest message at or before seq c of all sources,
+// the zero value if none is known.
+func (s *Stream) newestMessage(c uint64) anchored {
 	var newest anchored
 	for _, src := range s.sources {
-		if a := src.line.newestAt(c); a.seq > newest.seq {
+		if a := src.line.newestMessage(c); a.seq > newest.seq {
 			newest = a
 		}
 	}

@@ -2,35 +2,42 @@ package hub
 
 import "sync"
 
-// mark is a place at which a channel was complete: all that was published
-// before ms, in Redis's clock, has a seq of at most seq.
+// Mark says up to where a channel or pattern was complete: all that was
+// published before ms has a seq of at most seq. The zero Mark vouches for
+// nothing.
 type Mark struct {
-	MS  int64
+	MS  int64 // Redis's clock, Unix milliseconds; 0: not known
 	Seq uint64
 }
 
-// gapEntry stands in a timeline where an outage was: what Redis published
-// between after and the confirmation that took seq is not known. One stands
-// also in the place of a message that is too large to be kept. Outages with
-// no message between them share an entry, so that entries never outnumber
-// messages by more than one.
-type gapEntry struct {
-	seq    uint64
-	at     int64
-	reason GapReason
-	after  Mark // it was complete up to here before the newest outage
+func (m Mark) cursor(epoch uint64) cursor { return cursor{ms: m.MS, seq: m.Seq, epoch: epoch} }
 
-	// Of the outages that share the entry, what a reader that has seen none or
-	// only some of them must know: the newest but one took seq older, the
-	// first began after oldest.
-	older  uint64
-	oldest Mark
+// gapEntry stands in a timeline where something is missing:
+//
+//	cause             seq                             after
+//	an outage         of the confirmation after it    where the timeline was last complete
+//	a message was     of the message                  right before the message
+//	left out
+//
+// Causes with no message between them share an entry, which stands where the
+// newest of them does.
+type gapEntry struct {
+	seq    uint64    // its place
+	at     int64     // when it took its place, Redis's clock, Unix milliseconds
+	reason GapReason // of the first cause
+	after  Mark      // where the timeline was complete before the newest cause
+
+	// Of an entry that causes share. Who has read up to previous has been told
+	// of all causes but the newest; to all others the entry tells of all.
+	previous   uint64 // place of the newest cause but one; 0: there is one cause
+	afterFirst Mark   // where the timeline was complete before the first cause
 }
 
-// completeBefore returns where the timeline was last complete for a reader at c.
-func (g *gapEntry) completeBefore(c uint64) Mark {
-	if c < g.older {
-		return g.oldest
+// completeFor returns where the timeline was complete before what the entry
+// tells a reader who has read up to c.
+func (g *gapEntry) completeFor(c uint64) Mark {
+	if c < g.previous {
+		return g.afterFirst
 	}
 	return g.after
 }
@@ -39,14 +46,13 @@ func (g *gapEntry) completeBefore(c uint64) Mark {
 // channel or pattern with a larger seq that Redis handed over.
 type floor struct {
 	seq    uint64
-	reason GapReason
-	at     int64 // when it was raised to seq, Redis's clock, Unix milliseconds
+	reason GapReason // why nothing below is vouched for
+	at     int64     // when the floor came to be at seq, Redis's clock, Unix milliseconds
 }
 
 // timeline is what a stream reads of one channel or pattern: messages and gap
-// entries, both in the order of their seqs, above a floor. The reader
-// goroutine appends, confirms and marks outages; streams read. Safe for
-// concurrent use.
+// entries above a floor. The reader goroutine appends, confirms and marks
+// outages; streams read. Safe for concurrent use.
 //
 // No I/O and no logging under mu.
 type timeline struct {
@@ -55,37 +61,35 @@ type timeline struct {
 	clients Waiters // woken after each append, confirmation or denial
 	usage   *usage  // of the hub; what this timeline holds is part of it
 
-	mu      sync.Mutex
-	entries ring[*message]
-	breaks  ring[gapEntry]
-	floor   floor
-	count   uint64 // messages ever appended; count-entries.len() is the index of the oldest kept
+	mu sync.Mutex // guards all below
 
-	confirmed bool   // Redis has confirmed a subscription that covers it at least once
-	live      bool   // one is confirmed in the current connection generation
-	liveFrom  uint64 // seq of the newest confirmation
-	down      uint64 // while not live: the seq at which it ceased to be
-	sound     Mark   // while not live: where it was certainly complete, at down or before
-	denials   uint64 // how many there were; see denied
-	denied    bool   // Redis's answer was no, and it is not live
+	entries ring[*message] // Invariant: their seqs rise
+	breaks  ring[gapEntry] // Invariant: their seqs rise, and between two stands a message: at most one more than entries
+	floor   floor          // Invariant: below every message, not above any gap entry
+	count   uint64         // messages ever appended. Invariant: count - entries.len() is the index of the oldest kept
 
-	evicted anchored // the newest message below the floor
+	// What delivers now. Invariant: live implies confirmed, denied implies not live.
+	confirmed bool   // Redis has confirmed a subscription that serves the timeline at least once
+	live      bool   // such a one is confirmed in the current connection generation
+	denied    bool   // Redis has denied the subscription
+	denials   uint64 // how often denied became true. Invariant: never goes back
+	liveFrom  uint64 // seq of the newest confirmation, 0 before the first
+
+	// While confirmed and not live. Invariant: complete.seq <= down.
+	down     uint64 // the seq at which it ceased to be live
+	complete Mark   // up to here it was certainly complete
+
+	evicted anchored // the newest message at or below the floor
 }
-
-// anchored is where and when a message is, and what other nodes know it by.
-type anchored struct {
-	seq    uint64
-	ms     int64
-	anchor uint32
-}
-
-func (m *message) anchored() anchored { return anchored{m.seq, m.ms, m.anchor} }
 
 func (t *timeline) label() string { return t.name }
 
-// confirm records that Redis confirmed a subscription, at seq. A first
-// confirmation sets the floor, one after an outage writes a gap entry, one of
-// a timeline that is live does nothing. It reports whether it did something.
+// confirm records that Redis confirmed a subscription, at seq:
+//
+//	the timeline        what confirm does         returns
+//	is live             nothing                   false
+//	was never confirmed sets the floor            true
+//	is back             enters a gap entry        true
 func (t *timeline) confirm(seq uint64, at int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -95,12 +99,14 @@ func (t *timeline) confirm(seq uint64, at int64) bool {
 	case !t.confirmed:
 		t.floor = floor{seq, gapNotBuffered, at}
 	default:
-		t.pushBreak(gapEntry{seq: seq, at: at, reason: gapDisconnected, after: t.sound})
+		t.pushBreak(gapEntry{seq: seq, at: at, reason: gapDisconnected, after: t.complete})
 	}
 	t.confirmed, t.live, t.liveFrom, t.denied = true, true, seq, false
 	return true
 }
 
+// pushBreak adds the gap entry of one cause, or has the newest entry, if no
+// message stands behind that, move to g's place and tell of both.
 func (t *timeline) pushBreak(g gapEntry) {
 	n := t.breaks.len()
 	if n == 0 || (t.entries.len() > 0 && t.entries.at(t.entries.len()-1).seq > t.breaks.at(n-1).seq) {
@@ -109,26 +115,23 @@ func (t *timeline) pushBreak(g gapEntry) {
 		return
 	}
 	last := t.breaks.ptr(n - 1)
-	g.reason, g.older, g.oldest = last.reason, last.seq, last.after
-	if last.older != 0 {
-		g.oldest = last.oldest
-	}
+	g.reason, g.previous, g.afterFirst = last.reason, last.seq, last.completeFor(0)
 	*last = g
 }
 
 // goDown records that from seq on nothing delivers the messages any more, and
-// that something may be missing since sound already.
-func (t *timeline) goDown(seq uint64, sound Mark) {
+// that the timeline was certainly complete up to complete only.
+func (t *timeline) goDown(seq uint64, complete Mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.live {
-		t.live, t.down, t.sound = false, seq, sound
+		t.live, t.down, t.complete = false, seq, complete
 	}
 }
 
-// deny records that Redis denied the subscription. Nothing is lost by it
-// that was not lost before, but streams must be told. That it denies again
-// what it has denied all the time is no news.
+// deny records that Redis denied the subscription, which streams must be
+// told. A denial loses nothing that was not lost before, and one more without
+// a confirmation between is no news.
 func (t *timeline) deny() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -153,8 +156,9 @@ func (t *timeline) isLive() bool {
 	return t.live
 }
 
-// raise moves the floor up to a message that has been given up. A gap entry
-// keeps its place until no older message is left and a newer one goes.
+// raise moves the floor up to f, the place of a message that has been given up,
+// and drops the gap entries below f. One whose older messages are all gone
+// stays until a newer message goes. The caller holds mu.
 func (t *timeline) raise(f floor) {
 	t.floor = f
 	for t.breaks.len() > 0 && t.breaks.at(0).seq < f.seq {
@@ -163,13 +167,19 @@ func (t *timeline) raise(f floor) {
 	}
 }
 
-// clear gives up all entries. The messages' bytes are the caller's to count.
+// clear gives up all messages and gap entries. The caller holds mu, and counts
+// the messages' bytes.
 func (t *timeline) clear() {
 	t.usage.bytes.Add(-gapCost * int64(t.breaks.len()))
 	t.entries, t.breaks = ring[*message]{}, ring[gapEntry]{}
 }
 
-// newest returns the highest place that the timeline knows of.
+// oldestIndex returns the index of the oldest kept message among all that were
+// ever appended. The caller holds mu.
+func (t *timeline) oldestIndex() uint64 { return t.count - uint64(t.entries.len()) }
+
+// newest returns the highest place that the timeline knows of, be it of a
+// message, a gap entry or the floor. The caller holds mu.
 func (t *timeline) newest() (seq uint64, at int64) {
 	seq, at = t.floor.seq, t.floor.at
 	if n := t.entries.len(); n > 0 {
@@ -181,9 +191,12 @@ func (t *timeline) newest() (seq uint64, at int64) {
 	return seq, at
 }
 
-// firstAfter returns the index in entries of the first message after seq c. Most
-// who ask have all but the newest, and that one everybody is looking at; a
-// search would touch messages that have long left the caches.
+// firstAfter returns the index in entries of the first message after seq c, their
+// number if there is none. The caller holds mu.
+//
+// Most readers lack none or only the newest message, which they all look at: two
+// comparisons find that. A search would touch messages that have long left the
+// CPU's caches.
 func (t *timeline) firstAfter(c uint64) int {
 	n := t.entries.len()
 	switch {
@@ -196,13 +209,14 @@ func (t *timeline) firstAfter(c uint64) int {
 }
 
 // receivedSince returns the index in entries of the first message that was
-// received at or after ms, in Redis's clock.
+// received at or after ms, in Redis's clock. The caller holds mu.
 func (t *timeline) receivedSince(ms int64) int {
 	return t.entries.search(func(m *message) bool { return m.at >= ms })
 }
 
-// newestAt returns the newest message at or before seq c, kept or evicted.
-func (t *timeline) newestAt(c uint64) anchored {
+// newestMessage returns the newest message at or before seq c, kept or evicted,
+// the zero value if none is known.
+func (t *timeline) newestMessage(c uint64) anchored {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if i := t.firstAfter(c); i > 0 {

@@ -1,0 +1,243 @@
+package hub
+
+import "cmp"
+
+// kind says what an item tells the client. All that differs between items
+// follows from the kind:
+//
+//	                  place in the order     its id carries      after                    missed   Wrote moves on
+//	kindMessage       the message's seq      the item's place    -                        -        index
+//	kindBreak         the break's seq        the item's place    gapEntry.completeFor     null     -
+//	kindFloor         the stream's cursor    the cursor before   source.completeAt        index    told, index
+//	kindPatternFloor  the floor              the item's place    source.completeAt        index    told, index
+//	kindDenied        where the timeline     the cursor before   where the timeline was   null     denial
+//	                  went down, not below                       complete, else the
+//	                  the stream's cursor                        stream's cursor
+//
+// missed is what the source's index tells, null if it tells nothing: see
+// collectFloor. A gap that stands for a later one, too, has missed null, and
+// the denial of both: see fold.
+type kind uint8
+
+const (
+	kindMessage      kind = iota
+	kindBreak             // the timeline has a gap entry: an outage, or a message left out
+	kindFloor             // the stream's cursor is below a channel's floor
+	kindPatternFloor      // the stream's cursor is below a pattern's floor
+	kindDenied            // Redis denied the subscription
+)
+
+// movesCursor reports whether a client that has the item resumes behind the
+// item's place. Else it resumes from the cursor before, and gets the item again.
+func (k kind) movesCursor() bool { return k != kindFloor && k != kindDenied }
+
+// item is one event to be written.
+type item struct {
+	seq    uint64   // place in the order of its batch
+	msg    *message // Invariant: nil unless kindMessage
+	src    *source  // whose it is
+	id     cursor   // what a client that has it resumes from; set by assignIDs
+	reason GapReason
+	after  cursor // of a gap: up to where the source was complete before, zero for null
+	missed int64  // of a gap: -1 for null
+	told   uint64 // of a floor: the source's told once this is written
+	index  uint64 // of a floor: the source's index once this is written
+	denial uint64 // of a gap: the source's denial once this is written, unless that is higher
+	kind   kind
+}
+
+// IsGap reports whether the item is a gap, and why there is one.
+func (it *item) IsGap() (GapReason, bool) { return it.reason, it.kind != kindMessage }
+
+// Received returns when the item's message was received, in milliseconds of
+// Clock.Monotonic. It panics if the item is a gap.
+func (it *item) Received() int64 { return it.msg.received }
+
+// join has a gap tell of a later one of its source, too. How many messages the
+// two stand for is not known.
+func (it *item) join(later *item) {
+	it.missed = -1
+	it.denial = max(it.denial, later.denial)
+}
+
+// gap returns the data of the item's gap event.
+func (it *item) gap() gap {
+	g := gap{Reason: it.reason}
+	if line := it.src.line; line.pattern {
+		g.Pattern = line.name
+	} else {
+		g.Channel = line.name
+	}
+	if it.after != (cursor{}) {
+		after := it.after.String()
+		g.After = &after
+	}
+	if it.missed >= 0 {
+		missed := uint64(it.missed)
+		g.Missed = &missed
+	}
+	return g
+}
+
+// hole is a stretch of seqs, from < seq <= to, in which something of the stream
+// may be missing (a channel was unconfirmed, a pattern's floor is above) and no
+// gap has told so yet. Another node must not trust an id in a hole beyond the
+// last complete cursor.
+type hole struct{ from, to uint64 }
+
+// Batch is what one Read found, to be written in order. The zero value is
+// ready; a batch may be used for one Read after another, of any streams. Not
+// safe for concurrent use.
+type Batch struct {
+	Items []item
+	More  bool // Read stopped before the head: there is more to read at once
+
+	holes []hole
+	bound uint64 // some source was read no further: what is beyond must wait
+	live  bool   // every source was confirmed at the head
+
+	// The stream's cursor once all items are written. Until assignIDs it is
+	// the head.
+	end cursor
+}
+
+// A batch takes at most about this much, so that what a stalled client pins
+// after eviction is bounded, and so that one write is one sensible chunk. The
+// first message is taken whatever its size. A stream's sources have equal
+// shares.
+const (
+	batchMessages = 256
+	batchBytes    = 64 << 10
+)
+
+// reset readies b for a stream's read up to head.
+func (b *Batch) reset(head cursor) {
+	clear(b.Items) // the slice's unused rest must keep no message alive
+	b.Items, b.holes = b.Items[:0], b.holes[:0]
+	b.bound, b.end, b.live = head.seq, head, true
+}
+
+// Forget lets go of the messages of a batch that has been written, so that the
+// batch can be kept for another stream. It lets go of the slice, too, if a
+// large replay has grown it.
+func (b *Batch) Forget() {
+	clear(b.Items)
+	if b.Items = b.Items[:0]; cap(b.Items) > 4*batchMessages {
+		b.Items = nil
+	}
+}
+
+// inOrder orders items by place and, at one place, messages before gaps.
+func inOrder(x, y item) int {
+	if c := cmp.Compare(x.seq, y.seq); c != 0 || (x.kind == kindMessage) == (y.kind == kindMessage) {
+		return c
+	}
+	if x.kind == kindMessage {
+		return -1
+	}
+	return 1
+}
+
+// fold leaves out, of items in order:
+//
+//   - those beyond the bound;
+//   - a message that another source has brought, too: the first one stays,
+//     which is a channel's, see Stream.sources;
+//   - a gap that follows a gap of its source with no message of the source
+//     between: the first gap tells of both.
+func (b *Batch) fold(sources []*source) {
+	for _, src := range sources {
+		src.gapAt = noGap
+	}
+	kept := b.Items[:0]
+	for i := range b.Items {
+		it := &b.Items[i]
+		if it.seq > b.bound {
+			break
+		}
+		switch src, n := it.src, len(kept); {
+		case it.kind == kindMessage:
+			src.gapAt = noGap
+			if n == 0 || kept[n-1].msg != it.msg {
+				kept = append(kept, *it)
+			}
+		case src.gapAt != noGap:
+			kept[src.gapAt].join(it)
+		default:
+			src.gapAt = n
+			kept = append(kept, *it)
+		}
+	}
+	clear(b.Items[len(kept):]) // the slice's unused rest must keep no message alive
+	b.Items = kept
+}
+
+// assignIDs gives each item the cursor that a client resumes from once it has
+// the item, and b its end. at is the stream's cursor before them all, newest
+// the newest message at or before that.
+//
+// Of several items at one place only the last carries the place: a client that
+// was cut between them gets all of them again.
+func (b *Batch) assignIDs(at cursor, newest anchored) {
+	for i := range b.Items {
+		it := &b.Items[i]
+		if it.kind == kindMessage {
+			newest = it.msg.anchored()
+		}
+		if it.kind.movesCursor() && b.isLastAt(i) {
+			at = b.cursorAt(it, at, newest)
+		}
+		it.id = at
+	}
+	b.More = b.bound != b.end.seq
+	switch {
+	case b.More:
+		b.end = at
+	case b.live:
+		if b.end.ms == 0 {
+			b.end.ms = at.ms
+		}
+		b.end.anchor = newest.anchorFor(b.end.ms)
+	default: // nothing newer can be trusted than what the last id said
+		b.end.ms, b.end.anchor = at.ms, at.anchor
+	}
+}
+
+// isLastAt reports whether no later item moves the cursor to the place of the
+// i-th.
+func (b *Batch) isLastAt(i int) bool {
+	for j := i + 1; j < len(b.Items) && b.Items[j].seq == b.Items[i].seq; j++ {
+		if b.Items[j].kind.movesCursor() {
+			return false
+		}
+	}
+	return true
+}
+
+// cursorAt returns the cursor at the place of an item; before is the cursor
+// before the item, newest the newest message at or before the place.
+//
+//	                                     time                  anchor
+//	in a hole                            of the cursor before  none
+//	a message                            its own               newest's
+//	a message that came before any PONG  of the cursor before  newest's
+//	a gap                                of the cursor before  newest's
+//
+// Redis answers no PING while it loads its data.
+func (b *Batch) cursorAt(it *item, before cursor, newest anchored) cursor {
+	c := cursor{ms: before.ms, seq: it.seq, epoch: b.end.epoch}
+	for _, h := range b.holes {
+		if h.from < it.seq && it.seq <= h.to {
+			return c
+		}
+	}
+	if it.kind == kindMessage && it.msg.ms != 0 {
+		c.ms = it.msg.ms
+	}
+	c.anchor = newest.anchorFor(c.ms)
+	return c
+}
+
+// AppendCursor appends an event of the WHATWG HTML standard, 9.2, that only
+// carries where the stream is once all items have been written.
+func (b *Batch) AppendCursor(dst []byte, f *Format) []byte { return f.appendCursor(dst, b.end) }
