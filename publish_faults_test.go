@@ -291,28 +291,42 @@ func TestARequestThatEndsBetweenAttemptsIsNotFailedByRedis(t *testing.T) {
 func TestMoreThanTheConnectionsCanDoIsRefused(t *testing.T) {
 	t.Parallel()
 	fake := startFakeRedis(t)
-	holds := make(chan struct{})
-	fake.set(func() { fake.holds = holds })
-	p := startPublishing(t, &Hub{Redis: fake.url(), Publisher: &Publisher{BreakerFailures: 1}}, &PublishHandler{})
-	answers := make(chan publishResult)
-	for range maxCommandConns {
-		go func() {
-			got, err := p.try(t.Context(), http.MethodPost, strings.NewReader("x"), nil)
-			if err != nil {
-				t.Error(err)
-			}
-			answers <- got
-		}()
-	}
-	await(t, "as many messages as connections", func() bool { return fake.count("PUBLISH") == maxCommandConns })
-	p.post("one more").want(t, http.StatusServiceUnavailable, dropBusy, 1)
-	if state := p.hub.publisher.breaker.state(); state != gobreaker.StateClosed {
-		t.Errorf("the breaker is %v", state)
-	}
-	close(holds)
-	for range maxCommandConns {
-		if got := <-answers; got.status != http.StatusOK && got.status != http.StatusGatewayTimeout { // this machine may be slow
-			t.Errorf("%d %s", got.status, got.text)
+	for tries := 10; ; tries-- {
+		holds := make(chan struct{})
+		fake.set(func() { fake.holds = holds })
+		p := startPublishing(t, &Hub{Redis: fake.url(), Publisher: &Publisher{BreakerFailures: 1}}, &PublishHandler{})
+		answers := make(chan publishResult)
+		taken := fake.count("PUBLISH") + maxCommandConns
+		for range maxCommandConns {
+			go func() {
+				got, err := p.try(t.Context(), http.MethodPost, strings.NewReader("x"), nil)
+				if err != nil {
+					t.Error(err)
+				}
+				answers <- got
+			}()
 		}
+		await(t, "as many messages as connections", func() bool { return fake.count("PUBLISH") == taken })
+		got := p.post("one more")
+		state := p.hub.publisher.breaker.state()
+		close(holds)
+		late := 0
+		for range maxCommandConns {
+			switch got := <-answers; got.status {
+			case http.StatusOK:
+			case http.StatusGatewayTimeout:
+				late++
+			default:
+				t.Errorf("%d %s", got.status, got.text)
+			}
+		}
+		if late > 0 && tries > 1 { // this machine is slow: they were not taken for all that time
+			continue
+		}
+		got.want(t, http.StatusServiceUnavailable, dropBusy, 1)
+		if state != gobreaker.StateClosed {
+			t.Errorf("the breaker is %v", state)
+		}
+		return
 	}
 }

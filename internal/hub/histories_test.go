@@ -231,7 +231,7 @@ func TestRandomHistories(t *testing.T) {
 // playAll plays a history of each seed, several at a time.
 func playAll(t *testing.T, seeds seeds, play func(t *testing.T, seed int64)) {
 	t.Helper()
-	const atOnce = 4
+	const atOnce = 2
 	t.Run("seeds", func(t *testing.T) {
 		for lane := range int64(atOnce) {
 			t.Run(fmt.Sprintf("%d modulo %d", lane, atOnce), func(t *testing.T) {
