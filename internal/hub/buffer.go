@@ -99,6 +99,7 @@ func (b *buffer) append(m *message, lim Limits) (ok, due bool) {
 	sum := xxhash.Sum64String(m.payload)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.check()
 	if !b.live {
 		return false, false
 	}
@@ -141,6 +142,7 @@ func (b *buffer) confirm(seq uint64, at int64) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.check()
 	b.hashed = 0
 	return true
 }
@@ -166,6 +168,7 @@ func (b *buffer) evict(lim Limits) {
 func (b *buffer) trim(lim Limits) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.check()
 	b.evict(lim)
 }
 
@@ -195,6 +198,7 @@ func (b *buffer) drop(reason GapReason) {
 func (b *buffer) dropOldest(received int64) (dropped bool, oldest int64, again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.check()
 	dropped = b.entries.len() > 0 && b.entries.at(0).received <= received
 	if dropped {
 		b.drop(gapEvicted)
@@ -209,6 +213,7 @@ func (b *buffer) dropOldest(received int64) (dropped bool, oldest int64, again b
 func (b *buffer) expire(cutoff int64) (oldest int64, again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.check()
 	for b.entries.len() > 0 && b.entries.at(0).received < cutoff {
 		b.drop(gapExpired)
 	}
@@ -241,6 +246,7 @@ func (b *buffer) body(m *message, f *Format, lim Limits) ([]byte, made) {
 	body, nameLeft, badUTF8 := f.encodeBody(m)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.check()
 	if theirs := m.cached(f); theirs != nil {
 		return theirs, made{} // another stream was faster: its body is the one to share
 	}
@@ -295,6 +301,7 @@ func (b *buffer) makeRoom(m *message, size int64, lim Limits) bool {
 func (b *buffer) discard(reason GapReason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.check()
 	seq, at := b.newest()
 	if b.floor.reason == gapEvicted {
 		reason = gapEvicted
@@ -317,6 +324,7 @@ func (b *buffer) coveredBy(p *pattern) bool { return slices.Contains(b.patterns,
 func (b *buffer) addPattern(p *pattern) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.check()
 	b.patterns = append(slices.Clip(b.patterns), p)
 }
 
@@ -325,6 +333,7 @@ func (b *buffer) addPattern(p *pattern) {
 func (b *buffer) removePattern(p *pattern) (delivered bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer b.check()
 	b.patterns = slices.DeleteFunc(slices.Clone(b.patterns), func(q *pattern) bool { return q == p })
 	return b.sub != nil && b.sub.state == stateLive || slices.ContainsFunc(b.patterns, (*pattern).isLive)
 }

@@ -35,6 +35,7 @@ func (h *Hub) deniedLocked(sub *subscription) {
 	if !sub.on(eventDenied) {
 		return
 	}
+	defer sub.check()
 	sub.alone = false
 	sub.setServedBy(nil)
 	sub.line.deny()

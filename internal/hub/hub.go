@@ -178,6 +178,7 @@ func (h *Hub) confirmedNow(sub *subscription, seq uint64, at int64) (wake []*tim
 	if !sub.on(eventConfirmed) {
 		return nil
 	}
+	defer sub.check()
 	sub.alone = false
 	if sub.buf != nil {
 		sub.setServedBy(nil)

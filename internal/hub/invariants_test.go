@@ -1,10 +1,19 @@
 package hub
 
+import (
+	"container/list"
+	"slices"
+	"testing"
+)
+
 // checkInvariants holds every timeline to what its fields' comments say, and the
 // sources of every stream that is open.
 func (c *chronicle) checkInvariants() {
 	for b := range c.hub.buffers.each() {
 		c.checkTimeline(&b.timeline)
+		if what := b.broken(); what != "" {
+			c.fail("%s: %s is broken", b.name, what)
+		}
 	}
 	for p := range c.hub.patterns.each() {
 		c.checkTimeline(&p.timeline)
@@ -38,17 +47,13 @@ func (w *world) checkTimeline(t *timeline) {
 			must(next < t.entries.len() && t.entries.at(next).seq < g.seq, "between two gap entries stands a message")
 		}
 	}
-	must(t.count >= uint64(t.entries.len()), "all kept messages are counted")
-	must(t.confirmed || !t.live, "live implies confirmed")
-	must(!t.denied || !t.live, "denied implies not live")
-	must(t.live || t.complete.Seq <= t.down, "complete is not beyond down")
-	must(t.evicted.seq <= t.floor.seq, "what was evicted is not above the floor")
+	must(t.broken() == "", t.broken())
 }
 
 func (w *world) checkStream(s *Stream) {
 	w.t.Helper()
-	if s.newest.seq > s.cursor.seq {
-		w.fail("the newest message, at %d, is beyond the cursor, at %d", s.newest.seq, s.cursor.seq)
+	if what := s.broken(); what != "" {
+		w.fail("a stream: %s is broken: %+v", what, s)
 	}
 	for i, src := range s.sources {
 		if i > 0 && s.sources[i-1].line.pattern && !src.line.pattern {
@@ -57,5 +62,64 @@ func (w *world) checkStream(s *Stream) {
 		if src.denial > src.line.denials {
 			w.fail("%s: denial %d was told of %d", src.line.name, src.denial, src.line.denials)
 		}
+	}
+}
+
+// TestABrokenInvariantIsSeen is the negative control: each break is one that the check names.
+func TestABrokenInvariantIsSeen(t *testing.T) {
+	whole := func() *buffer {
+		b := named("a")
+		b.confirm(1, 0)
+		for seq := range uint64(2) {
+			b.append(&message{home: b, seq: seq + 2}, roomy)
+		}
+		return b
+	}
+	for invariant, breakIt := range map[string]func(b *buffer){
+		"live implies confirmed":                  func(b *buffer) { b.confirmed = false },
+		"denied implies not live":                 func(b *buffer) { b.denied = true },
+		"complete is not beyond down":             func(b *buffer) { b.live, b.complete.Seq = false, 9 },
+		"what was evicted is not above the floor": func(b *buffer) { b.evicted.seq = 9 },
+		"the floor is below every message":        func(b *buffer) { b.floor.seq = 2 },
+		"the seqs of messages rise":               func(b *buffer) { b.entries.at(1).seq = 2 },
+		"the floor is not above any gap entry":    func(b *buffer) { b.breaks.push(gapEntry{}) },
+		"the seqs of gap entries rise":            func(b *buffer) { b.breaks.push(gapEntry{seq: 4}); b.breaks.push(gapEntry{seq: 4}) },
+		"there is at most one gap entry more than messages": func(b *buffer) {
+			b.entries = ring[*message]{}
+			b.breaks.push(gapEntry{seq: 4})
+			b.breaks.push(gapEntry{seq: 5})
+		},
+		"all kept messages are counted":  func(b *buffer) { b.count = 1 },
+		"each message is counted":        func(b *buffer) { b.bytes = 1 },
+		"an empty buffer counts nothing": func(b *buffer) { b.entries = ring[*message]{} },
+		"hashed counts up":               func(b *buffer) { b.hashed = -1 },
+	} {
+		b := whole()
+		if what := b.timeline.broken() + b.broken(); what != "" {
+			t.Fatalf("before: %s", what)
+		}
+		breakIt(b)
+		if what := []string{b.timeline.broken(), b.broken()}; !slices.Contains(what, invariant) {
+			t.Errorf("%q, want %q", what, invariant)
+		}
+	}
+	held, pat := &timeline{name: "a"}, &pattern{}
+	pat.sub = &subscription{pat: pat}
+	for invariant, sub := range map[string]*subscription{
+		"alone is false while the subscription is live or denied": {state: stateDenied, alone: true},
+		"nobody wants what is out of the hub":                     {state: stateGone, streams: 1},
+		"what is held or kept does not linger":                    {state: stateLive, kept: true, linger: new(list.Element)},
+		"streams and serves count what is there":                  {state: stateUnasked, streams: -1},
+		"nothing serves a channel that is live itself":            {state: stateLive, streams: 1, servedBy: pat},
+		"somebody wants a pattern that serves":                    {state: stateUnasked, serves: 1},
+		"what has to be written is in the queue":                  {state: stateUnasked, streams: 1},
+	} {
+		sub.line = held
+		if what := sub.broken(); what != invariant {
+			t.Errorf("%q, want %q", what, invariant)
+		}
+	}
+	if s := (&Stream{newest: anchored{seq: 1}}); s.broken() == "" {
+		t.Error("a stream's newest message may be beyond its cursor")
 	}
 }

@@ -22,6 +22,7 @@ type pattern struct {
 func (p *pattern) add(m *message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.check()
 	if !p.live {
 		return // the pattern's next confirmation tells of the message
 	}
@@ -34,6 +35,7 @@ func (p *pattern) add(m *message) {
 func (p *pattern) leaveOut(g gapEntry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.check()
 	if p.live {
 		p.pushBreak(g)
 	}
@@ -43,6 +45,7 @@ func (p *pattern) leaveOut(g gapEntry) {
 func (p *pattern) raiseTo(f floor) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.check()
 	p.raiseLocked(f)
 }
 
@@ -63,6 +66,7 @@ func (p *pattern) raiseLocked(f floor) {
 func (p *pattern) raiseAbsent(f floor, lost bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.check()
 	if lost {
 		p.raiseLocked(f)
 	}
@@ -83,6 +87,7 @@ func (p *pattern) confirm(seq uint64, at int64) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.check()
 	p.absent = floor{seq, reason, at}
 	return true
 }
@@ -91,6 +96,7 @@ func (p *pattern) confirm(seq uint64, at int64) bool {
 func (p *pattern) discard() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.check()
 	p.live = false
 	p.usage.bytes.Add(-indexCost * int64(p.entries.len()))
 	p.clear()

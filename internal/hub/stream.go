@@ -104,7 +104,11 @@ func (s *Stream) Wrote(b *Batch) {
 		}
 		src.denial = max(src.denial, it.denial)
 	}
+	if checking && b.end.seq < s.cursor.seq {
+		broken("a stream", "the cursor never goes back")
+	}
 	s.cursor = b.end
+	s.check()
 }
 
 // collect takes all sources' items up to one head. It reports false if the

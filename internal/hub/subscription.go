@@ -108,6 +108,7 @@ func (h *Hub) joinLocked(sub *subscription) {
 	}
 	sub.streams++
 	h.queueLocked(sub)
+	sub.check()
 }
 
 func (h *Hub) unlingerLocked(sub *subscription) {
@@ -123,6 +124,7 @@ func (h *Hub) leaveLocked(sub *subscription) {
 		h.opened.add(sub.line.name, -1)
 	}
 	h.lingerLocked(sub)
+	sub.check()
 }
 
 // lingerLocked has sub linger if nobody wants it. From then on it is wanted.
@@ -142,12 +144,12 @@ func (h *Hub) countSubscriptionsLocked() int {
 
 // queueLocked puts sub into the writer's queue if there is something to write.
 func (h *Hub) queueLocked(sub *subscription) {
-	if sub.queued || sub.toWrite() == "" {
-		return
+	if !sub.queued && sub.toWrite() != "" {
+		sub.queued = true
+		h.queue.push(sub)
+		h.wakeWriter()
 	}
-	sub.queued = true
-	h.queue.push(sub)
-	h.wakeWriter()
+	sub.check()
 }
 
 func (h *Hub) wakeWriter() {
@@ -253,6 +255,7 @@ func (h *Hub) take() *command {
 			sub.on(eventWritten)
 			c.kind, c.subs = kind, append(c.subs, sub)
 		}
+		sub.check()
 	}
 	if len(c.subs) == 0 {
 		return nil

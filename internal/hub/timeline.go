@@ -93,6 +93,7 @@ func (t *timeline) label() string { return t.name }
 func (t *timeline) confirm(seq uint64, at int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.check()
 	switch {
 	case t.live:
 		return false
@@ -124,6 +125,7 @@ func (t *timeline) pushBreak(g gapEntry) {
 func (t *timeline) goDown(seq uint64, complete Mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.check()
 	if t.live {
 		t.live, t.down, t.complete = false, seq, complete
 	}
@@ -135,6 +137,7 @@ func (t *timeline) goDown(seq uint64, complete Mark) {
 func (t *timeline) deny() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.check()
 	if !t.live && !t.denied {
 		t.denied = true
 		t.denials++
