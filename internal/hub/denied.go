@@ -13,8 +13,8 @@ type denial struct {
 	at  int64
 }
 
-// denied takes an ACL's denial of a command. Reader goroutine only. Of several
-// names the ACL may have denied any: each is asked for alone then.
+// denied takes an ACL's denial of a command. Of several names the ACL may have
+// denied any: each is asked for alone then. Reader goroutine only.
 func (h *Hub) denied(subs []*subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -14,8 +14,8 @@ package hub
 //
 //	* nothing if a kept pattern serves the channel for good
 //
-// A subscription that nobody wants leaves the hub when the writer comes to it,
-// or at once if there is nothing to write.
+// A subscription that nobody wants leaves the hub when the writer comes to it in
+// the queue, or at once if it is not queued.
 type state uint8
 
 const (
@@ -40,31 +40,37 @@ const (
 	eventForgotten                      // the hub has taken it out
 )
 
-// transitions says where an event leads from a state. An event that is not
-// listed changes nothing. Mostly it is late: Redis answers after the subscription
-// has been given up. And a lost connection changes nothing for what Redis had not
-// been asked on it, or denied: a denial outlives the connection.
-var transitions = [...]map[state]state{
-	eventWritten:           {stateUnasked: stateAsked, stateLeaving: stateGone},
-	eventConfirmed:         {stateAsked: stateLive},
-	eventDenied:            {stateAsked: stateDenied},
-	eventDeniedAmongOthers: {stateAsked: stateUnasked},
-	eventDenialOver:        {stateDenied: stateUnasked},
-	eventLost:              {stateAsked: stateUnasked, stateLive: stateUnasked},
+// transitions says where an event leads from a state. An event that is not listed
+// changes nothing:
+//
+//	Redis answers for what is leaving or gone     too late
+//	the connection is lost to what is unasked     Redis did not know of it
+//	the connection is lost to what is denied      a denial outlives the connection
+//	the connection is lost to what is leaving     the queue is lost, too
+//	what is leaving or gone is forgotten again    once was enough
+var transitions = [...][]struct{ from, to state }{
+	eventWritten:           {{stateUnasked, stateAsked}, {stateLeaving, stateGone}},
+	eventConfirmed:         {{stateAsked, stateLive}},
+	eventDenied:            {{stateAsked, stateDenied}},
+	eventDeniedAmongOthers: {{stateAsked, stateUnasked}},
+	eventDenialOver:        {{stateDenied, stateUnasked}},
+	eventLost:              {{stateAsked, stateUnasked}, {stateLive, stateUnasked}},
 	eventForgotten: {
-		stateUnasked: stateGone, stateDenied: stateGone,
-		stateAsked: stateLeaving, stateLive: stateLeaving,
+		{stateUnasked, stateGone}, {stateDenied, stateGone},
+		{stateAsked, stateLeaving}, {stateLive, stateLeaving},
 	},
 }
 
 // on moves the subscription along an event. It reports whether transitions
 // lists the event for the state.
 func (s *subscription) on(e event) bool {
-	next, ok := transitions[e][s.state]
-	if ok {
-		s.state = next
+	for _, t := range transitions[e] {
+		if t.from == s.state {
+			s.state = t.to
+			return true
+		}
 	}
-	return ok
+	return false
 }
 
 // wanted reports whether the subscription is to be there: streams hold it, the

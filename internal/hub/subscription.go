@@ -39,7 +39,7 @@ type subscription struct {
 	queued bool
 
 	// Of a channel: the pattern that serves it, one of those that cover it. The
-	// pattern delivers the channel's messages meanwhile:
+	// pattern delivers the channel's messages, or will once the pattern is live:
 	//
 	//	kept        for good; the channel is not subscribed itself
 	//	not kept    until the channel is live itself
