@@ -8,12 +8,14 @@ histories=$1 fuzztime=$2
 shift 2
 
 # As many histories as one asks for may take more than go test's ten minutes.
-REDIS_SSE_HISTORIES=$histories go test -timeout 0 -run 'RandomHistories|MovingBetween' .
+REDIS_SSE_HISTORIES=$histories go test -timeout 0 -run 'RandomHistories|MovingBetween' ./internal/hub
 
-# Apart from the loop, so that a package that does not build is a failure.
-listed=$(go test -list '^Fuzz' .)
-targets=$(echo "$listed" | grep '^Fuzz')
-for target in $targets; do # go test fuzzes one target a run
-	echo "=== $target"
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" "$@" .
+for package in . ./internal/hub ./internal/glob; do
+	# Apart from the loop, so that a package that does not build is a failure.
+	listed=$(go test -list '^Fuzz' "$package")
+	targets=$(echo "$listed" | grep '^Fuzz')
+	for target in $targets; do # go test fuzzes one target a run
+		echo "=== $package $target"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" "$@" "$package"
+	done
 done

@@ -31,8 +31,8 @@ const (
 // item's place. Else it resumes from the cursor before, and gets the item again.
 func (k kind) movesCursor() bool { return k != kindFloor && k != kindDenied }
 
-// item is one event to be written.
-type item struct {
+// Item is one event to be written: a message or a gap. Hub.Encode makes its bytes.
+type Item struct {
 	seq    uint64   // place in the order of its batch
 	msg    *message // Invariant: nil unless kindMessage
 	src    *source  // whose it is
@@ -47,21 +47,21 @@ type item struct {
 }
 
 // IsGap reports whether the item is a gap, and why there is one.
-func (it *item) IsGap() (GapReason, bool) { return it.reason, it.kind != kindMessage }
+func (it *Item) IsGap() (GapReason, bool) { return it.reason, it.kind != kindMessage }
 
 // Received returns when the item's message was received, in milliseconds of
 // Clock.Monotonic. It panics if the item is a gap.
-func (it *item) Received() int64 { return it.msg.received }
+func (it *Item) Received() int64 { return it.msg.received }
 
 // join has a gap tell of a later one of its source, too. How many messages the
 // two stand for is not known.
-func (it *item) join(later *item) {
+func (it *Item) join(later *Item) {
 	it.missed = -1
 	it.denial = max(it.denial, later.denial)
 }
 
 // gap returns the data of the item's gap event.
-func (it *item) gap() gap {
+func (it *Item) gap() gap {
 	g := gap{Reason: it.reason}
 	if line := it.src.line; line.pattern {
 		g.Pattern = line.name
@@ -89,7 +89,7 @@ type hole struct{ from, to uint64 }
 // ready; a batch may be used for one Read after another, of any streams. Not
 // safe for concurrent use.
 type Batch struct {
-	Items []item
+	Items []Item
 	More  bool // Read stopped before the head: there is more to read at once
 
 	holes []hole
@@ -128,7 +128,7 @@ func (b *Batch) Forget() {
 }
 
 // inOrder orders items by place and, at one place, messages before gaps.
-func inOrder(x, y item) int {
+func inOrder(x, y Item) int {
 	if c := cmp.Compare(x.seq, y.seq); c != 0 || (x.kind == kindMessage) == (y.kind == kindMessage) {
 		return c
 	}
@@ -224,7 +224,7 @@ func (b *Batch) isLastAt(i int) bool {
 //	a gap                                of the cursor before  newest's
 //
 // Redis answers no PING while it loads its data.
-func (b *Batch) cursorAt(it *item, before cursor, newest anchored) cursor {
+func (b *Batch) cursorAt(it *Item, before cursor, newest anchored) cursor {
 	c := cursor{ms: before.ms, seq: it.seq, epoch: b.end.epoch}
 	for _, h := range b.holes {
 		if h.from < it.seq && it.seq <= h.to {

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// clock tells Redis's time: this process's monotonic clock plus an offset that
-// is measured with TIME. All nodes of one Redis agree on it, which ids need;
-// their own clocks may differ by more than a resume can bear.
+// Clock tells Redis's time: this process's monotonic clock plus an offset that is
+// measured with TIME. All nodes of one Redis agree on that time, which ids need;
+// the nodes' own clocks may differ by more than a resume can bear. Safe for
+// concurrent use.
 type Clock struct {
 	base   time.Time    // its monotonic reading is the zero of monotonic
 	offset atomic.Int64 // Redis's Unix milliseconds at monotonic zero
@@ -29,13 +30,13 @@ func newClock() *Clock {
 	return c
 }
 
-// monotonic returns milliseconds since the clock was made.
+// Monotonic returns milliseconds since the clock was made.
 func (c *Clock) Monotonic() int64 { return time.Since(c.base).Milliseconds() }
 
 // at converts a monotonic time into Redis's, in Unix milliseconds.
 func (c *Clock) at(monotonic int64) int64 { return monotonic + c.offset.Load() }
 
-// now returns Redis's time in Unix milliseconds, 0 if it is not known.
+// Now returns Redis's time in Unix milliseconds, 0 if it is not known.
 func (c *Clock) Now() int64 {
 	if !c.known.Load() {
 		return 0
@@ -43,7 +44,8 @@ func (c *Clock) Now() int64 {
 	return c.at(c.Monotonic())
 }
 
-// measure asks Redis for its time.
+// Measure asks Redis for its time. An answer that takes over half a second is an
+// error, and changes nothing.
 func (c *Clock) Measure(ctx context.Context, ask func(context.Context) (time.Time, error)) error {
 	sent := time.Now()
 	answer, err := ask(ctx)

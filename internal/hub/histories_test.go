@@ -106,7 +106,7 @@ func (v *viewer) look(keep int) bool {
 	return b.More
 }
 
-func (v *viewer) take(it *item) {
+func (v *viewer) take(it *Item) {
 	if it.id.seq < v.last.seq {
 		v.w.fail("the cursor of %v went back from %d to %d", v.channels, v.last.seq, it.id.seq)
 	}
@@ -131,7 +131,7 @@ func (v *viewer) take(it *item) {
 	v.next[channel], v.gapped[channel] = i+1, false
 }
 
-func (v *viewer) takeGap(it *item) {
+func (v *viewer) takeGap(it *Item) {
 	name, caused := it.src.line.name, false
 	v.w.note("  %v %v gets gap %s %s id %d", v.channels, v.patterns, name, it.reason, it.id.seq)
 	v.gaps[name]++

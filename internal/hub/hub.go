@@ -48,8 +48,8 @@ type Hub struct {
 	channelBytes int64               // what all channels take by being there
 }
 
-// New makes an empty hub. counted is called for each message that is received,
-// by the reader goroutine.
+// New makes an empty hub. The reader goroutine calls counted for each message
+// that it has received.
 func New(b Bounds, counted func()) *Hub {
 	h := &Hub{Clock: newClock(), counted: counted, kick: make(chan struct{}, 1)}
 	// Seqs start at random so that an id says nothing about how long the hub
@@ -138,7 +138,7 @@ func (h *Hub) Tick() {
 // what follows a message's id line; the streams of one format share it. If this
 // call has made the body, nameLeft reports that an event name was asked for but
 // could not be given, and badUTF8 that bytes that are not UTF-8 were replaced.
-func (h *Hub) Encode(dst []byte, it *item, f *Format) (out, body []byte, nameLeft, badUTF8 bool) {
+func (h *Hub) Encode(dst []byte, it *Item, f *Format) (out, body []byte, nameLeft, badUTF8 bool) {
 	if it.msg == nil {
 		return f.appendGap(dst, it.id, it.gap()), nil, false, false
 	}

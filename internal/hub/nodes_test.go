@@ -71,7 +71,7 @@ func (m *mover) look(t *testing.T, keep int) {
 	m.note("node %d: cursor %s", m.node, m.last)
 }
 
-func (m *mover) take(t *testing.T, it *item) {
+func (m *mover) take(t *testing.T, it *Item) {
 	t.Helper()
 	m.last = it.id
 	channel := it.src.line.name

@@ -171,7 +171,7 @@ func (src *source) collectFloor(s *Stream, b *Batch) {
 		}
 		return
 	}
-	it := item{kind: kindFloor, seq: c, src: src, reason: t.floor.reason, missed: -1, told: t.floor.seq, index: oldest}
+	it := Item{kind: kindFloor, seq: c, src: src, reason: t.floor.reason, missed: -1, told: t.floor.seq, index: oldest}
 	if t.pattern {
 		it.kind, it.seq = kindPatternFloor, t.floor.seq
 		b.holes = append(b.holes, hole{c, t.floor.seq})
@@ -217,7 +217,7 @@ func (src *source) collectMessages(s *Stream, b *Batch) {
 			return
 		}
 		m := t.entries.at(i)
-		b.Items = append(b.Items, item{kind: kindMessage, seq: m.seq, msg: m, src: src})
+		b.Items = append(b.Items, Item{kind: kindMessage, seq: m.seq, msg: m, src: src})
 		size -= len(m.payload)
 	}
 }
@@ -230,7 +230,7 @@ func (src *source) collectDenial(s *Stream, b *Batch) {
 	if !t.denied || src.denial == t.denials {
 		return
 	}
-	it := item{kind: kindDenied, seq: s.cursor.seq, src: src, reason: gapDenied, after: s.cursor, missed: -1, denial: t.denials}
+	it := Item{kind: kindDenied, seq: s.cursor.seq, src: src, reason: gapDenied, after: s.cursor, missed: -1, denial: t.denials}
 	if t.down > s.cursor.seq {
 		it.seq, it.after = t.down, t.complete.cursor(s.progress.epoch)
 	}
@@ -247,7 +247,7 @@ func (src *source) collectBreaks(s *Stream, b *Batch) {
 		}
 		complete := g.completeFor(s.cursor.seq)
 		b.holes = append(b.holes, hole{complete.Seq, g.seq})
-		b.Items = append(b.Items, item{
+		b.Items = append(b.Items, Item{
 			kind: kindBreak, seq: g.seq, src: src, reason: g.reason, after: complete.cursor(s.progress.epoch), missed: -1,
 		})
 	}
@@ -258,4 +258,4 @@ func (src *source) collectBreaks(s *Stream, b *Batch) {
 func (s *Stream) AppendCursor(dst []byte, f *Format) []byte { return f.appendCursor(dst, s.cursor) }
 
 // Replayed reports whether an item of the stream is from before it began.
-func (s *Stream) Replayed(it *item) bool { return it.seq <= s.opened }
+func (s *Stream) Replayed(it *Item) bool { return it.seq <= s.opened }

@@ -3,7 +3,7 @@ package hub
 import "sync"
 
 // Mark says up to where a channel or pattern was complete: all that was
-// published before ms has a seq of at most seq. The zero Mark vouches for
+// published before MS has a seq of at most Seq. The zero Mark vouches for
 // nothing.
 type Mark struct {
 	MS  int64 // Redis's clock, Unix milliseconds; 0: not known

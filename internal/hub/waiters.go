@@ -6,25 +6,27 @@ import (
 	"sync/atomic"
 )
 
-// signals are what a stream is to look at, a bit each.
+// Signals are what a stream is to look at, a bit each.
 type Signals uint32
 
-// signalData says that one of a stream's sources has something, or has been
-// confirmed or denied. The other bits are the stream's owner's.
+// SignalData says that a channel or pattern of the stream has something, or has
+// been confirmed or denied. The other bits are for whoever opened the stream.
 const SignalData Signals = 1
 
-// waiter is how a stream hears of everything: what its channels and patterns
-// get, time, its client. One receive from one channel of its own costs it far
-// less than a select over many, some of them everybody's, and less memory.
-// Signals that come before the stream looks again are one wake-up.
+// Waiter is how a stream hears of everything: what its channels and patterns
+// get, time, its client. One receive from one channel of its own costs a stream
+// far less than a select over many, some of them everybody's, and less memory.
+// Signals that come before the stream looks again are one wake-up. Signal is for
+// any goroutine, Await for the stream's.
 type Waiter struct {
 	c       chan struct{}
-	pending atomic.Uint32 // signals; unless zero, c has been or is being sent to
+	pending atomic.Uint32 // signals. Invariant: unless zero, c has been or is being sent to
 }
 
+// NewWaiter returns a waiter that nothing has signalled.
 func NewWaiter() *Waiter { return &Waiter{c: make(chan struct{}, 1)} }
 
-// signal wakes the stream; it never blocks.
+// Signal wakes the stream. It never blocks.
 func (w *Waiter) Signal(s Signals) {
 	if Signals(w.pending.Load())&s != 0 {
 		return
@@ -39,27 +41,29 @@ func (w *Waiter) Signal(s Signals) {
 // head, so that whatever is appended after that load signals again.
 func (w *Waiter) clear() Signals { return Signals(w.pending.Swap(0)) }
 
-// await waits for signals.
+// Await waits until there are signals, and takes them.
 func (w *Waiter) Await() Signals {
 	<-w.c
 	return w.clear()
 }
 
-// waiters is the set of streams to wake. It has a lock of its own, so that
-// woken streams can read the buffer while the rest is still being woken.
+// Waiters is a set of streams to wake. It has a lock of its own, so that woken
+// streams can read the buffer while the rest is still being woken. The zero value
+// is empty and ready. Safe for concurrent use.
 type Waiters struct {
 	mu   sync.Mutex
 	list []*Waiter
 }
 
+// Add has w woken from now on, which must not be in the set.
 func (s *Waiters) Add(w *Waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.list = append(s.list, w)
 }
 
-// remove takes w out; what a leaving stream pays is a scan of the channel's
-// streams, pointers only (10,000: some microseconds).
+// Remove takes w out, if it is in the set. A leaving stream pays for a scan of the
+// channel's streams, pointers only (10,000: some microseconds).
 func (s *Waiters) Remove(w *Waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,13 +79,14 @@ func (s *Waiters) Remove(w *Waiter) {
 	}
 }
 
-// Len returns how many there are.
+// Len returns how many streams are in the set.
 func (s *Waiters) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.list)
 }
 
+// Wake signals all of them.
 func (s *Waiters) Wake(what Signals) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
