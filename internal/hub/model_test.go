@@ -11,6 +11,24 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/hub/hubtest"
 )
 
+// trace is what happened, line by line. The lines are made when they are asked
+// for: most histories go well.
+type trace []func() string
+
+func (t *trace) note(format string, args ...any) {
+	*t = append(*t, func() string { return fmt.Sprintf(format, args...) })
+}
+
+func (t trace) lines() []string {
+	lines := make([]string, len(t))
+	for i, line := range t {
+		lines[i] = line()
+	}
+	return lines
+}
+
+func (t trace) text() string { return strings.Join(t.lines(), "\n") }
+
 // world is a hub whose Redis is played by the test.
 type world struct {
 	t       *testing.T
@@ -24,7 +42,7 @@ type world struct {
 	doubt   *rand.Rand     // nil: that Redis is gone is always known at once
 
 	published []string // of several nodes, the first has the channel of each publish
-	trace     []string
+	trace     trace
 }
 
 var modelChannels, modelPatterns = []string{"a", "b", "c"}, []string{"[ab]", "*"}
@@ -57,17 +75,20 @@ func (h *Hub) bound(change func(*Bounds)) {
 }
 
 func (w *world) note(format string, args ...any) {
-	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+	w.trace.note(format, args...)
 }
 
 func (w *world) fail(format string, args ...any) {
 	w.t.Helper()
-	w.t.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(w.trace, "\n"))
+	w.t.Fatalf("%s\n%s", fmt.Sprintf(format, args...), w.trace.text())
 }
+
+// spaces are to make payloads large with. (To make them each time is most of what some histories do.)
+var spaces = strings.Repeat(" ", 1<<20)
 
 // publish has Redis deliver to whoever is subscribed at this moment.
 func (w *world) publish(channel string, pad int) {
-	w.say(channel, fmt.Sprint(w.sent+1)+strings.Repeat(" ", pad))
+	w.say(channel, fmt.Sprint(w.sent+1)+spaces[:pad])
 }
 
 func (w *world) say(channel, payload string) {

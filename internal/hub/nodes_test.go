@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -27,11 +26,11 @@ type mover struct {
 	gapped   map[string]bool // since then
 	told     map[string]int  // up to which publish a gap stood in its place
 	exact    int             // how often another node's anchor was found
-	trace    *[]string
+	trace    *trace
 }
 
 func (m *mover) note(format string, args ...any) {
-	*m.trace = append(*m.trace, fmt.Sprintf(format, args...))
+	m.trace.note(format, args...)
 }
 
 func (m *mover) open(node int) {
@@ -96,7 +95,7 @@ func (m *mover) take(t *testing.T, it *Item) {
 	for ; next < n && m.nodes[0].published[next-1] != channel; next++ {
 	}
 	if next < n && !m.gapped[channel] {
-		t.Fatalf("SILENT LOSS of #%d on %s\n%s", next, channel, strings.Join(*m.trace, "\n"))
+		t.Fatalf("SILENT LOSS of #%d on %s\n%s", next, channel, m.trace.text())
 	}
 	if n > m.owed[channel] {
 		m.owed[channel], m.gapped[channel] = n, false
@@ -118,7 +117,7 @@ func (m *mover) finish(t *testing.T) {
 	for n, channel := range m.nodes[0].published {
 		for _, mine := range m.covers {
 			if channel == mine && n+1 > m.owed[channel] && !m.gapped[channel] {
-				t.Fatalf("SILENT LOSS of #%d on %s at the end\n%s", n+1, channel, strings.Join(*m.trace, "\n"))
+				t.Fatalf("SILENT LOSS of #%d on %s at the end\n%s", n+1, channel, m.trace.text())
 			}
 		}
 	}
@@ -131,7 +130,7 @@ func (m *mover) finish(t *testing.T) {
 func TestMovingBetweenNodesLosesNothingSilently(t *testing.T) {
 	t.Parallel()
 	var exact, moves atomic.Int64
-	playAll(t, histories(t, 3000), func(t *testing.T, seed int64) {
+	playAll(t, "seeds", histories(t, 3000), func(t *testing.T, seed int64) {
 		e, n := nodesHistory(t, seed)
 		exact.Add(int64(e))
 		moves.Add(int64(n))
@@ -144,7 +143,8 @@ func TestMovingBetweenNodesLosesNothingSilently(t *testing.T) {
 
 func nodesHistory(t *testing.T, seed int64) (exact, moves int) {
 	r := rand.New(rand.NewSource(seed))
-	trace := &[]string{fmt.Sprint("seed ", seed)}
+	trace := new(trace)
+	trace.note("seed %d", seed)
 	nodes := []*world{newWorld(t, roomy), newWorld(t, Limits{Messages: 4 + r.Intn(20), Bytes: 1 << 30})}
 	for _, w := range nodes {
 		w.doubt = r

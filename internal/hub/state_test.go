@@ -66,7 +66,6 @@ func holdToTable(t *testing.T, where, cell string, sub subscription) {
 
 // checkSubscriptions checks the invariants of all subscriptions.
 func (w *world) checkSubscriptions() {
-	w.t.Helper()
 	h, serves := w.hub, map[*subscription]int{}
 	for b := range h.buffers.each() {
 		if (b.sub == nil) == (b.warm == nil) {
@@ -94,18 +93,14 @@ func (w *world) checkSubscriptions() {
 
 // checkSubscription checks one that is in the hub; live is its timeline's.
 func (w *world) checkSubscription(sub *subscription, live bool) {
-	w.t.Helper()
-	early := sub.state == stateUnasked || sub.state == stateAsked
-	for broken, is := range map[string]bool{
-		"is out of the hub":               sub.state == stateGone || sub.state == stateLeaving,
-		"is live, its timeline is not":    sub.state == stateLive && !live,
-		"is live, and served":             sub.state == stateLive && sub.servedBy != nil,
-		"is to be written, and not found": sub.toWrite() != "" && !sub.queued,
-		"is wanted, and lingers":          sub.linger != nil && (sub.streams > 0 || sub.kept),
-		"is to be asked alone":            sub.alone && !early,
-	} {
-		if is {
-			w.fail("%s %s: %+v", sub.line.name, broken, sub)
-		}
+	what := sub.broken()
+	switch {
+	case sub.state == stateGone || sub.state == stateLeaving:
+		what = "what is in the hub has not left it"
+	case sub.state == stateLive && !live:
+		what = "a live subscription has a live timeline"
+	}
+	if what != "" {
+		w.fail("the subscription of %s: %s is broken: %+v", sub.line.name, what, sub)
 	}
 }

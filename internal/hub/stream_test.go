@@ -71,6 +71,7 @@ func TestAReadIsRepeatedIfAnEvictionHasPassedTheHead(t *testing.T) {
 // Reading one buffer after the other without a common bound would move the
 // cursor over what was appended to the first one meanwhile.
 func TestTwoChannelsUnderInterleavedAppendsLoseNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, roomy)
 	s := w.opened(cursor{}, "a", "b")
 	const n = 200_000
@@ -102,6 +103,7 @@ func TestTwoChannelsUnderInterleavedAppendsLoseNothing(t *testing.T) {
 // Message k is published at time k. A cursor of time m that does not stand
 // behind message m would make another node skip it.
 func TestNoCursorSaysMoreThanWasRead(t *testing.T) {
+	t.Parallel()
 	var p progress
 	var stop atomic.Bool
 	stopped := make(chan struct{})
