@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -291,25 +290,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	w.Header().Set("Allow", "GET, HEAD, POST")
 	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q opens no stream", r.Method))
-}
-
-// maxBody bounds what a POST may carry. Nothing in it is used, but HTTP/1.1
-// tells of a client that went away only once the body has been read.
-const maxBody = 1 << 20
-
-func discardBody(w http.ResponseWriter, r *http.Request) error {
-	if r.Body == nil {
-		return nil
-	}
-	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
-	if err == nil {
-		return nil
-	}
-	status := http.StatusBadRequest
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		status = http.StatusRequestEntityTooLarge
-	}
-	return caddyhttp.Error(status, fmt.Errorf("reading the request's body: %w", err))
 }
 
 func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
