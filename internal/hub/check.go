@@ -8,21 +8,20 @@ import "fmt"
 // (The tests of random histories look at all of it after each step.) Otherwise
 // the checks are not compiled.
 
-// broken ends the process. A panic here could be recovered from, by net/http or
-// the reader, and all would go on with what is broken.
-func broken(what, invariant string) {
-	go panic(fmt.Sprintf("invariant broken: %s: %s", what, invariant))
-	select {}
-}
-
-// check is for the end of an operation. The caller holds t.mu.
-func (t *timeline) check() {
+// must ends the process if there is a broken invariant. A panic here could be
+// recovered from, by net/http or the reader, and all would go on with what is
+// broken.
+func must(what string, broken func() string) {
 	if checking {
-		if invariant := t.broken(); invariant != "" {
-			broken(t.name, invariant)
+		if invariant := broken(); invariant != "" {
+			go panic(fmt.Sprintf("invariant broken: %s: %s", what, invariant))
+			select {}
 		}
 	}
 }
+
+// check is for the end of an operation. The caller holds t.mu.
+func (t *timeline) check() { must(t.name, t.broken) }
 
 // broken returns which invariant does not hold, empty if all do.
 func (t *timeline) broken() string {
@@ -53,17 +52,12 @@ func (t *timeline) broken() string {
 }
 
 // check is for the end of an operation. The caller holds b.mu.
-func (b *buffer) check() {
-	if !checking {
-		return
-	}
-	b.timeline.check()
-	if invariant := b.broken(); invariant != "" {
-		broken(b.name, invariant)
-	}
-}
+func (b *buffer) check() { must(b.name, b.broken) }
 
 func (b *buffer) broken() string {
+	if invariant := b.timeline.broken(); invariant != "" {
+		return invariant
+	}
 	switch n := b.entries.len(); {
 	case b.bytes < int64(n)*messageCost:
 		return "each message is counted"
@@ -76,13 +70,7 @@ func (b *buffer) broken() string {
 }
 
 // check is for the end of an operation. The caller holds Hub.mu.
-func (s *subscription) check() {
-	if checking {
-		if invariant := s.broken(); invariant != "" {
-			broken(s.line.name, invariant)
-		}
-	}
-}
+func (s *subscription) check() { must(s.line.name, s.broken) }
 
 func (s *subscription) broken() string {
 	switch {
@@ -105,13 +93,7 @@ func (s *subscription) broken() string {
 }
 
 // check is for the end of Read and Wrote.
-func (s *Stream) check() {
-	if checking {
-		if invariant := s.broken(); invariant != "" {
-			broken("a stream", invariant)
-		}
-	}
-}
+func (s *Stream) check() { must("a stream", s.broken) }
 
 func (s *Stream) broken() string {
 	if s.newest.seq > s.cursor.seq {

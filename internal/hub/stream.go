@@ -104,10 +104,14 @@ func (s *Stream) Wrote(b *Batch) {
 		}
 		src.denial = max(src.denial, it.denial)
 	}
-	if checking && b.end.seq < s.cursor.seq {
-		broken("a stream", "the cursor never goes back")
+	s.moveTo(b.end)
+}
+
+func (s *Stream) moveTo(c cursor) {
+	if checking && c.seq < s.cursor.seq {
+		must("a stream", func() string { return "the cursor never goes back" })
 	}
-	s.cursor = b.end
+	s.cursor = c
 	s.check()
 }
 

@@ -105,6 +105,9 @@ func runAgainst(t *testing.T, http2 bool, e *echo, o order) (result, error) {
 }
 
 func TestLoadFindsFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	held := ""
 	for _, test := range []struct {
 		name                   string
@@ -236,6 +239,9 @@ func TestQuantiles(t *testing.T) {
 
 // The gateway and the bare handler stream the same load over both protocols.
 func TestServersStreamALoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	h, err := newHost("")
 	if err != nil {
 		t.Fatal(err)
