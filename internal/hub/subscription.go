@@ -26,17 +26,17 @@ type subscription struct {
 	// Invariant: false while the subscription is live or denied.
 	alone bool
 
-	// Who wants it.
-	// Invariant: nobody does once it is out of the hub.
-	streams int           // how many hold it
-	kept    bool          // of a pattern: the configuration keeps it
-	linger  *list.Element // its place in Hub.lingering; nil: it does not linger
-
-	lingersSince int64 // monotonic milliseconds
-
 	// It is in Hub.queue.
 	// Invariant: true while there is something to write, see toWrite.
 	queued bool
+
+	// Who wants it.
+	// Invariant: nobody does once it is out of the hub.
+	kept    bool          // of a pattern: the configuration keeps it
+	streams int           // how many hold it
+	linger  *list.Element // its place in Hub.lingering; nil: it does not linger
+
+	lingersSince int64 // monotonic milliseconds
 
 	// Of a channel: the pattern that serves it, one of those that cover it. The
 	// pattern delivers the channel's messages, or will once the pattern is live:
