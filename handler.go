@@ -371,7 +371,7 @@ func (h *Handler) latest(r *http.Request) time.Time {
 	return began.Add(jitter(h.maxAge*9/10, h.maxAge))
 }
 
-// awaitSettled waits until Redis has confirmed (or refused) all channels, for
+// awaitSettled waits until Redis has confirmed (or denied) all channels, for
 // timeout at the longest, so that what is published once the client sees the
 // stream open arrives. It reports false if the client went away.
 func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration) bool {

@@ -83,7 +83,7 @@ func allTests() (tests []string) {
 }
 
 // quickTests are some that take no time.
-var quickTests = []string{"TestCursorRoundTrip", "TestParseCursorIsStrict", "TestGlob"}
+var quickTests = []string{"internal/hub.TestCursorRoundTrip", "internal/hub.TestParseCursorIsStrict", "internal/glob.TestMatch"}
 
 // matrixRuns is how often each fault of the matrix is tried. Most happen several times in each run.
 const matrixRuns = 5
