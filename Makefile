@@ -15,9 +15,6 @@ each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 PURE := ./internal/hub ./internal/glob ./internal/resp
 COVERED := . $(PURE)
 
-# All packages of the root module but the root package.
-INNER = $(shell go list ./... | tail -n +2)
-
 # What those of the last run covered.
 PROFILE := coverage.out
 
@@ -43,13 +40,10 @@ help: ## Show this list
 run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
 	cd examples/demo && go build -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
 
-# The root package, which mostly waits, runs beside the others. "make lint" vets. Whether enough is covered is known of all tests only;
-# nothing is said if so: the last lines are go test's.
+# Whether enough is covered is known of all tests only. Nothing is said if so: the last lines are go test's.
 test: ## Run all tests with the race detector, a real redis-server and nginx (installed if missing, as is a C compiler)
 	@scripts/install-test-tools.sh
-	@go test -race -vet off -covermode atomic -coverprofile $(PROFILE) -timeout 20m $(TESTFLAGS) . >$(PROFILE).log 2>&1 & root=$$!; \
-	go test -race -vet off -timeout 20m $(TESTFLAGS) $(INNER); status=$$?; \
-	wait $$root || status=1; cat $(PROFILE).log; exit $$status
+	@scripts/test.sh $(PROFILE) $(TESTFLAGS)
 	@go test -vet off -covermode atomic -coverprofile $(PROFILE).pure $(TESTFLAGS) $(PURE) && tail -n +2 $(PROFILE).pure >>$(PROFILE)
 	@for m in $(NESTED); do (cd $$m && go test -race -timeout 20m $(TESTFLAGS) ./...) || exit 1; done
 	@$(if $(strip $(TESTFLAGS)),,go run ./internal/tools/cover -quiet $(PROFILE) $(COVERED))
