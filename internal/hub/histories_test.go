@@ -28,15 +28,16 @@ func TestRandomHistories(t *testing.T) {
 	t.Parallel()
 	all := histories(t, 3000)
 	traces := make([]trace, all.end-all.first)
-	play := func(t *testing.T, seed int64) trace {
+	play := func(t *testing.T, seed int64, checked bool) trace {
 		c := newChronicle(t, seed)
+		c.checked = checked
 		c.play()
 		return c.trace
 	}
-	playAll(t, "seeds", all, func(t *testing.T, seed int64) { traces[seed-all.first] = play(t, seed) })
+	playAll(t, "seeds", all, func(t *testing.T, seed int64) { traces[seed-all.first] = play(t, seed, true) })
 	twice := seeds{all.first, min(all.end, all.first+1000)}
 	playAll(t, "again", twice, func(t *testing.T, seed int64) {
-		if once, again := traces[seed-all.first].text(), play(t, seed).text(); once != again {
+		if once, again := traces[seed-all.first].text(), play(t, seed, false).text(); once != again {
 			t.Errorf("seed %d plays differently each time; once:\n%s\nagain:\n%s", seed, once, again)
 		}
 	})
@@ -143,8 +144,10 @@ func (c *chronicle) play() {
 			c.cause()
 		}
 		c.step(c.r.Intn(22))
-		c.checkSubscriptions()
-		c.checkInvariants()
+		if c.checked {
+			c.checkSubscriptions()
+			c.checkInvariants()
+		}
 	}
 	c.redis.Up = true
 	c.allow()

@@ -43,6 +43,7 @@ type world struct {
 
 	published []string // of several nodes, the first has the channel of each publish
 	trace     trace
+	checked   bool // against the plainest reading of the rules, after each step; a history that is played again is not
 }
 
 var modelChannels, modelPatterns = []string{"a", "b", "c"}, []string{"[ab]", "*"}
@@ -57,7 +58,7 @@ func newWorld(t *testing.T, l Limits) *world {
 	h.Clock.known.Store(true)
 	w := &world{
 		t: t, hub: h, replies: &Replies{hub: h}, redis: hubtest.New(modelPatterns...),
-		log: map[string][]int{}, causes: map[string]int{}, places: map[uint64]int{},
+		log: map[string][]int{}, causes: map[string]int{}, places: map[uint64]int{}, checked: true,
 	}
 	return w
 }

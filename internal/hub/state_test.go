@@ -66,22 +66,25 @@ func holdToTable(t *testing.T, where, cell string, sub subscription) {
 
 // checkSubscriptions checks the invariants of all subscriptions.
 func (w *world) checkSubscriptions() {
-	h, serves := w.hub, map[*subscription]int{}
+	h := w.hub
 	for b := range h.buffers.each() {
 		if (b.sub == nil) == (b.warm == nil) {
 			w.fail("%s: subscription %v, warm %v", b.name, b.sub, b.warm)
 		}
 		if b.sub != nil {
 			w.checkSubscription(b.sub, b.isLive())
-			if p := b.sub.servedBy; p != nil {
-				serves[p.sub]++
-			}
 		}
 	}
 	for p := range h.patterns.each() {
 		w.checkSubscription(p.sub, p.isLive())
-		if p.sub.serves != serves[p.sub] || p.sub.serves > 0 && !p.sub.wanted() {
-			w.fail("%s, wanted %v, serves %d channels, and counts %d", p.name, p.sub.wanted(), serves[p.sub], p.sub.serves)
+		serves := 0
+		for b := range h.buffers.each() {
+			if b.sub != nil && b.sub.servedBy == p {
+				serves++
+			}
+		}
+		if p.sub.serves != serves || serves > 0 && !p.sub.wanted() {
+			w.fail("%s, wanted %v, serves %d channels, and counts %d", p.name, p.sub.wanted(), serves, p.sub.serves)
 		}
 	}
 	for i := range h.queue.len() {
