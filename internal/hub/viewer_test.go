@@ -192,8 +192,15 @@ func (w *world) compare(v *viewer, b *Batch) {
 			want = append(want, plain{max(c, t.down), t.name, true})
 		}
 	}
-	kind := map[bool]int{true: 1}
-	slices.SortStableFunc(want, func(x, y plain) int { return cmp.Or(cmp.Compare(x.seq, y.seq), cmp.Compare(kind[x.gap], kind[y.gap])) })
+	slices.SortStableFunc(want, func(x, y plain) int {
+		switch {
+		case x.seq != y.seq || x.gap == y.gap:
+			return cmp.Compare(x.seq, y.seq)
+		case x.gap:
+			return 1
+		}
+		return -1
+	})
 	last, seq := map[string]plain{}, uint64(0)
 	want = slices.DeleteFunc(want, func(p plain) bool {
 		again := p.gap && last[p.name].gap || !p.gap && p.seq == seq
@@ -203,7 +210,8 @@ func (w *world) compare(v *viewer, b *Batch) {
 		return again || p.seq > b.bound
 	})
 	var got []plain
-	for _, it := range b.Items {
+	for i := range b.Items {
+		it := &b.Items[i]
 		got = append(got, plain{it.seq, it.src.line.name, it.msg == nil})
 	}
 	if !slices.Equal(got, want) {
