@@ -13,16 +13,19 @@ import (
 
 // trace is what happened, line by line. The lines are made when they are asked
 // for: most histories go well.
-type trace []func() string
+type trace []note
 
-func (t *trace) note(format string, args ...any) {
-	*t = append(*t, func() string { return fmt.Sprintf(format, args...) })
+type note struct {
+	format string
+	args   []any
 }
+
+func (t *trace) note(format string, args ...any) { *t = append(*t, note{format, args}) }
 
 func (t trace) lines() []string {
 	lines := make([]string, len(t))
-	for i, line := range t {
-		lines[i] = line()
+	for i, n := range t {
+		lines[i] = fmt.Sprintf(n.format, n.args...)
 	}
 	return lines
 }
