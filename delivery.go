@@ -29,20 +29,23 @@ type delivery struct {
 }
 
 // scratch is what one write needs. It is pooled: thousands of idle streams
-// must not hold a buffer each.
+// must not hold a buffer each. A stream that stalls holds it: out, of a chunk and
+// what may stand before it, and a batch, each of some 20 KiB.
 type scratch struct {
 	batch hub.Batch
+	event hub.Encoder
 	out   []byte
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
-// maxScratch is what a scratch may keep for the next stream. More is left to
-// the collector: one large replay must not stay for ever.
-const maxScratch = 256 << 10
+// maxScratch is what a scratch may keep for the next stream. More, which only the
+// names of very long channels in gaps can make, is left to the collector.
+const maxScratch = 2 * writeChunk
 
 func (s *scratch) release() {
 	s.batch.Forget() // messages must not live on in the pool
+	s.event = hub.Encoder{}
 	if s.out = s.out[:0]; cap(s.out) <= maxScratch {
 		scratches.Put(s)
 	}
@@ -113,7 +116,7 @@ func (d *delivery) endOf(err error) endReason {
 	case errors.Is(err, errOverdue):
 		d.cut = true
 		return d.ending.reason
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, errOvertaken):
 		d.cut = true
 		return endStalled
 	}
@@ -173,30 +176,45 @@ func (d *delivery) close(prefix []byte) error {
 	return d.sink.flush()
 }
 
-// encode appends the batch's events to out. Large bodies are written past it:
-// copying them would only make out large.
+// piece is how much of out is a chunk: an event that begins right below it may
+// take out over it by its id.
+const piece = writeChunk - 128
+
+// encode appends the batch's events to out, and sends out whenever it has a chunk.
 func (d *delivery) encode(work *scratch) error {
 	for i := range work.batch.Items {
-		var body []byte
-		var nameLeft, badUTF8 bool
-		work.out, body, nameLeft, badUTF8 = d.hub.memory.Encode(work.out, &work.batch.Items[i], d.format)
+		nameLeft, badUTF8 := d.hub.memory.Encode(&work.event, &work.batch.Items[i], d.format)
 		if nameLeft {
 			d.hub.metrics.unnamed.Inc()
 		}
 		if badUTF8 {
 			d.hub.metrics.badUTF8.Inc()
 		}
-		if len(body) <= writeChunk {
-			work.out = append(work.out, body...)
-			continue
+		for more := true; more; {
+			if work.out, more = work.event.Append(work.out, piece); !more {
+				break
+			}
+			if err := d.sendPiece(work); err != nil {
+				return err
+			}
 		}
-		if err := d.send(work.out); err != nil {
-			return err
-		}
-		work.out = work.out[:0]
-		if err := d.send(body); err != nil {
-			return err
-		}
+	}
+	return nil
+}
+
+// sendPiece sends what there is of an event that goes on. A client that takes its
+// time, and never enough to count as stalled, cannot hold up an ending: it has the
+// stall timeout for all of its last batch.
+func (d *delivery) sendPiece(work *scratch) error {
+	if err := d.send(work.out); err != nil {
+		return err
+	}
+	work.out = work.out[:0]
+	switch {
+	case d.ending.passed(d.sink.stall):
+		return errOverdue
+	case work.event.Overtaken():
+		return errOvertaken
 	}
 	return nil
 }
@@ -205,16 +223,15 @@ func (d *delivery) encode(work *scratch) error {
 // leave out and will get from the next stream.
 var errOverdue = errors.New("the stream's ending has been due for the stall timeout")
 
-// send writes in chunks, so that a client that takes its time, and never
-// enough to count as stalled, cannot hold up an ending: it has the stall
-// timeout for all of its last batch.
+// errOvertaken does so if the event's message is no longer buffered and too much
+// memory is held by such.
+var errOvertaken = errors.New("the message has gone from the buffer before the client had it")
+
+// send writes in chunks.
 func (d *delivery) send(p []byte) error {
 	for len(p) > writeChunk {
 		if err := d.sink.write(p[:writeChunk]); err != nil {
 			return err
-		}
-		if d.ending.passed(d.sink.stall) {
-			return errOverdue
 		}
 		p = p[writeChunk:]
 	}

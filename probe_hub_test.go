@@ -2,6 +2,7 @@ package redissse
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -103,10 +104,12 @@ func (h *probed) events(channel string) (events []ssetest.Event) {
 	p := ssetest.NewParser()
 	for more := true; more; {
 		var b hub.Batch
+		var enc hub.Encoder
 		s.Read(&b)
 		for i := range b.Items {
-			out, body, _, _ := h.memory.Encode(nil, &b.Items[i], &f)
-			events = append(events, p.Push(append(out, body...))...)
+			h.memory.Encode(&enc, &b.Items[i], &f)
+			out, _ := enc.Append(nil, math.MaxInt)
+			events = append(events, p.Push(out)...)
 		}
 		s.Wrote(&b)
 		more = b.More

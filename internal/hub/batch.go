@@ -1,6 +1,9 @@
 package hub
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // kind says what an item tells the client. All that differs between items
 // follows from the kind:
@@ -10,6 +13,7 @@ import "cmp"
 //	kindBreak         the break's seq        the item's place    gapEntry.completeFor     null     -
 //	kindFloor         the stream's cursor    the cursor before   source.completeAt        index    told, index
 //	kindPatternFloor  the floor              the item's place    source.completeAt        index    told, index
+//	kindForewarning   the stream's cursor    the cursor before   source.completeAt        null     warned
 //	kindDenied        where the timeline     the cursor before   where the timeline was   null     denial
 //	                  went down, not below                       complete, else the
 //	                  the stream's cursor                        stream's cursor
@@ -24,30 +28,44 @@ const (
 	kindBreak             // the timeline has a gap entry: an outage, or a message left out
 	kindFloor             // the stream's cursor is below a channel's floor
 	kindPatternFloor      // the stream's cursor is below a pattern's floor
+	kindForewarning       // the same, told before what other sources bring from below that floor
 	kindDenied            // Redis denied the subscription
 )
 
 // movesCursor reports whether a client that has the item resumes behind the
 // item's place. Else it resumes from the cursor before, and gets the item again.
-func (k kind) movesCursor() bool { return k != kindFloor && k != kindDenied }
+func (k kind) movesCursor() bool {
+	return k != kindFloor && k != kindForewarning && k != kindDenied
+}
 
 // Item is one event to be written: a message or a gap. Hub.Encode makes its bytes.
 type Item struct {
-	seq    uint64   // place in the order of its batch
-	msg    *message // Invariant: nil unless kindMessage
-	src    *source  // whose it is
-	id     cursor   // what a client that has it resumes from; set by assignIDs
+	seq  uint64   // place in the order of its batch
+	msg  *message // Invariant: nil unless kindMessage
+	src  *source  // whose it is
+	id   cursor   // what a client that has it resumes from; set by assignIDs
+	lack *lack    // Invariant: nil if kindMessage
+	kind kind
+}
+
+// lack is what a gap is about. Messages, of which there are far more, need not
+// have room for it.
+type lack struct {
 	reason GapReason
-	after  cursor // of a gap: up to where the source was complete before, zero for null
-	missed int64  // of a gap: -1 for null
-	told   uint64 // of a floor: the source's told once this is written
+	after  cursor // up to where the source was complete before, zero for null
+	missed int64  // -1 for null
+	told   uint64 // of a floor or forewarning: the source's told or warned once this is written
 	index  uint64 // of a floor: the source's index once this is written
-	denial uint64 // of a gap: the source's denial once this is written, unless that is higher
-	kind   kind
+	denial uint64 // the source's denial once this is written, unless that is higher
 }
 
 // IsGap reports whether the item is a gap, and why there is one.
-func (it *Item) IsGap() (GapReason, bool) { return it.reason, it.kind != kindMessage }
+func (it *Item) IsGap() (GapReason, bool) {
+	if it.lack == nil {
+		return "", false
+	}
+	return it.lack.reason, true
+}
 
 // Received returns when the item's message was received, in milliseconds of
 // Clock.Monotonic. It panics if the item is a gap.
@@ -55,25 +73,25 @@ func (it *Item) Received() int64 { return it.msg.received }
 
 // join has a gap tell of a later one of its source, too. How many messages the
 // two stand for is not known.
-func (it *Item) join(later *Item) {
-	it.missed = -1
-	it.denial = max(it.denial, later.denial)
+func (l *lack) join(later *lack) {
+	l.missed = -1
+	l.denial = max(l.denial, later.denial)
 }
 
 // gap returns the data of the item's gap event.
 func (it *Item) gap() gap {
-	g := gap{Reason: it.reason}
+	g := gap{Reason: it.lack.reason}
 	if line := it.src.line; line.pattern {
 		g.Pattern = line.name
 	} else {
 		g.Channel = line.name
 	}
-	if it.after != (cursor{}) {
-		after := it.after.String()
+	if it.lack.after != (cursor{}) {
+		after := it.lack.after.String()
 		g.After = &after
 	}
-	if it.missed >= 0 {
-		missed := uint64(it.missed)
+	if it.lack.missed >= 0 {
+		missed := uint64(it.lack.missed)
 		g.Missed = &missed
 	}
 	return g
@@ -96,35 +114,50 @@ type Batch struct {
 	bound uint64 // some source was read no further: what is beyond must wait
 	live  bool   // every source was confirmed at the head
 
+	pinned bool // the large messages are
+
 	// The stream's cursor once all items are written. Until assignIDs it is
 	// the head.
 	end cursor
 }
 
-// A batch takes at most about this much, so that what a stalled client pins
-// after eviction is bounded, and so that one write is one sensible chunk. The
-// first message is taken whatever its size. A stream's sources have equal
-// shares.
+// A batch takes at most this much, so that what a stream holds while its client
+// stalls is bounded: 128 items are 9 KiB, and messages that buffers give up
+// meanwhile may stay in memory for the stream alone. The last message, which may
+// be the first, is taken whatever its size; pins count it. A stream's sources have
+// equal shares.
 const (
-	batchMessages = 256
-	batchBytes    = 64 << 10
+	batchItems = 128
+	batchBytes = 32 << 10 // of payload
 )
 
 // reset readies b for a stream's read up to head.
 func (b *Batch) reset(head cursor) {
-	clear(b.Items) // the slice's unused rest must keep no message alive
-	b.Items, b.holes = b.Items[:0], b.holes[:0]
+	b.empty()
+	b.holes = b.holes[:0]
 	b.bound, b.end, b.live = head.seq, head, true
 }
 
-// Forget lets go of the messages of a batch that has been written, so that the
-// batch can be kept for another stream. It lets go of the slice, too, if a
-// large replay has grown it.
+// Forget lets go of the messages of a batch that has been written, or will not
+// be, so that the batch can be kept for another stream.
 func (b *Batch) Forget() {
-	clear(b.Items)
-	if b.Items = b.Items[:0]; cap(b.Items) > 4*batchMessages {
-		b.Items = nil
+	b.empty()
+	if cap(b.holes) > maxHoles {
+		b.holes = nil
 	}
+}
+
+// maxHoles is how many holes a batch has room for while nobody uses it: 8 KiB.
+const maxHoles = 512
+
+func (b *Batch) empty() {
+	for i := range b.Items {
+		if m := b.Items[i].msg; m != nil && m.isLarge() && b.pinned {
+			m.unpin()
+		}
+	}
+	clear(b.Items) // the slice's unused rest must keep no message alive
+	b.Items, b.pinned = b.Items[:0], false
 }
 
 // inOrder orders items by place and, at one place, messages before gaps.
@@ -140,36 +173,72 @@ func inOrder(x, y Item) int {
 
 // fold leaves out, of items in order:
 //
-//   - those beyond the bound;
+//   - those beyond the bound, or beyond what a batch may take;
 //   - a message that another source has brought, too: the first one stays,
 //     which is a channel's, see Stream.sources;
+//   - a forewarning with no message of any source behind it;
 //   - a gap that follows a gap of its source with no message of the source
-//     between: the first gap tells of both.
-func (b *Batch) fold(sources []*source) {
+//     between: the first gap tells of both. (A forewarning is none of them.)
+func (b *Batch) fold(sources []*source, most int) {
 	for _, src := range sources {
 		src.gapAt = noGap
 	}
-	kept := b.Items[:0]
+	kept, size := b.Items[:0], 0
 	for i := range b.Items {
 		it := &b.Items[i]
 		if it.seq > b.bound {
 			break
 		}
 		switch src, n := it.src, len(kept); {
+		case it.kind == kindForewarning:
+			if b.othersUpTo(i) {
+				kept = append(kept, *it)
+			}
 		case it.kind == kindMessage:
 			src.gapAt = noGap
 			if n == 0 || kept[n-1].msg != it.msg {
 				kept = append(kept, *it)
+				size += len(it.msg.payload)
 			}
 		case src.gapAt != noGap:
-			kept[src.gapAt].join(it)
+			kept[src.gapAt].lack.join(it.lack)
 		default:
 			src.gapAt = n
 			kept = append(kept, *it)
 		}
+		if len(kept) >= most || size >= batchBytes {
+			b.bound = min(b.bound, it.seq) // what is at this place, too, is taken
+		}
 	}
 	clear(b.Items[len(kept):]) // the slice's unused rest must keep no message alive
 	b.Items = kept
+	if cap(kept) > 2*batchItems { // of a stream with many sources
+		b.Items = slices.Clone(kept)
+	}
+}
+
+// othersUpTo reports whether a message stands between the i-th item, a forewarning,
+// and the gap at the floor that it warns of, or where the batch ends before.
+func (b *Batch) othersUpTo(i int) bool {
+	for _, it := range b.Items[i+1:] {
+		switch {
+		case it.seq > b.bound, it.src == b.Items[i].src && it.kind == kindPatternFloor:
+			return false
+		case it.kind == kindMessage:
+			return true
+		}
+	}
+	return false
+}
+
+// pin has the batch's large messages counted as long as the batch has them.
+func (b *Batch) pin() {
+	b.pinned = true
+	for i := range b.Items {
+		if m := b.Items[i].msg; m != nil && m.isLarge() {
+			m.pin()
+		}
+	}
 }
 
 // assignIDs gives each item the cursor that a client resumes from once it has

@@ -130,7 +130,7 @@ func (s *heapShape) fill(t *testing.T, h *Hub, size int) {
 	}
 	for b := range h.buffers.each() {
 		for i := range b.entries.len() {
-			b.body(b.entries.at(i), s.format, h.bounds.Load().Limits)
+			b.frame(b.entries.at(i), s.format, h.bounds.Load().Limits)
 		}
 	}
 }

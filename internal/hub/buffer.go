@@ -25,11 +25,13 @@ type message struct {
 }
 
 // frame is a message's body in one format. The first stream that needs the body
-// makes it, all others share it.
+// makes it, all others share it. Never changed once others can see it.
 type frame struct {
-	format *Format
-	body   []byte
-	next   *frame
+	format   *Format
+	body     []byte
+	next     *frame
+	headOnly bool // body is all but the data, which each stream makes for itself
+	badUTF8  bool // so made: the payload has bytes that are not UTF-8
 }
 
 // The fixed costs count what things take besides names, payloads and bodies: a
@@ -56,7 +58,8 @@ type Limits struct {
 // usage is what all buffers and indexes of a hub hold.
 type usage struct {
 	messages atomic.Int64
-	bytes    atomic.Int64 // counted bytes
+	bytes    atomic.Int64 // counted bytes, with those of pins that no buffer holds
+	pins     pins
 }
 
 // buffer is a channel's bounded log. The reader goroutine appends, streams
@@ -129,6 +132,7 @@ func (b *buffer) append(m *message, lim Limits) (ok, due bool) {
 // leaveOut puts a gap entry in the place of a message.
 func (b *buffer) leaveOut(g gapEntry) {
 	b.pushBreak(g)
+	b.giveUpBreaks()
 	for _, p := range b.patterns {
 		p.leaveOut(g)
 	}
@@ -144,7 +148,15 @@ func (b *buffer) confirm(seq uint64, at int64) bool {
 	defer b.mu.Unlock()
 	defer b.check()
 	b.hashed = 0
+	b.giveUpBreaks()
 	return true
+}
+
+// giveUpBreaks keeps the gap entries down to maxBreaks. The caller holds mu.
+func (b *buffer) giveUpBreaks() {
+	for n := 0; n < maxGiveUp && b.breaks.len() > maxBreaks; n++ {
+		b.drop(gapEvicted)
+	}
 }
 
 // anchorOf makes the anchor of a place; it is never 0, which means none.
@@ -184,6 +196,9 @@ func (b *buffer) hold(messages int, bytes int64) {
 func (b *buffer) drop(reason GapReason) {
 	m := b.entries.pop()
 	b.hold(-1, -m.cost)
+	if m.isLarge() {
+		m.letGo()
+	}
 	f := floor{m.seq, reason, m.at}
 	b.raise(f)
 	b.evicted = m.anchored()
@@ -232,39 +247,52 @@ func (b *buffer) oldestLeft() (oldest int64, again bool) {
 
 // made is what making a body came to. It is zero if the body was there already.
 type made struct {
-	size     int64 // counted bytes that the buffer keeps now; 0: the body is not kept
+	size     int64 // counted bytes that the buffer keeps now; 0: nothing is kept
 	nameLeft bool  // an event name was asked for but could not be given
-	badUTF8  bool  // bytes that are not UTF-8 were replaced
+	badUTF8  bool  // bytes that are not UTF-8 are replaced
 }
 
-// body returns m's body in format f. It makes the body on first use, and keeps it
-// for other streams if there is room.
-func (b *buffer) body(m *message, f *Format, lim Limits) ([]byte, made) {
-	if body := m.cached(f); body != nil {
-		return body, made{}
+// frame returns m's body in format f. It makes the body on first use, and keeps it
+// for other streams if there is room. If there is none, or the body is large, the
+// frame has the head only.
+func (b *buffer) frame(m *message, f *Format, lim Limits) (frame, made) {
+	if fr := m.cached(f); fr != nil {
+		return *fr, made{}
 	}
-	body, nameLeft, badUTF8 := f.encodeBody(m)
+	o := f.outline(m)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.check()
 	if theirs := m.cached(f); theirs != nil {
-		return theirs, made{} // another stream was faster: its body is the one to share
+		return *theirs, made{} // another stream was faster: its body is the one to share
 	}
-	size := frameCost + int64(cap(body))
-	if !b.makeRoom(m, size, lim) {
-		return body, made{0, nameLeft, badUTF8}
+	fr := frame{format: f, headOnly: o.size > maxKept, badUTF8: o.badUTF8}
+	room := o.size
+	if fr.headOnly {
+		room = len("event: \n") + len(o.name)
+	}
+	size := frameCost + int64(room)
+	kept := b.makeRoom(m, size, lim)
+	if fr.headOnly = fr.headOnly || !kept; fr.headOnly {
+		fr.body = o.head(0)
+	} else {
+		fr.body = o.body(m.payload)
+	}
+	if !kept {
+		return fr, made{0, o.nameLeft, o.badUTF8}
 	}
 	m.cost += size
 	b.hold(0, size)
-	m.frames.Store(&frame{f, body, m.frames.Load()})
-	return body, made{size, nameLeft, badUTF8}
+	fr.next = m.frames.Load()
+	m.frames.Store(&fr)
+	return fr, made{size, o.nameLeft, o.badUTF8}
 }
 
-// cached returns m's body in format f, nil if none is kept.
-func (m *message) cached(f *Format) []byte {
+// cached returns m's frame in format f, nil if none is kept.
+func (m *message) cached(f *Format) *frame {
 	for p := m.frames.Load(); p != nil; p = p.next {
 		if p.format == f || *p.format == *f {
-			return p.body
+			return p
 		}
 	}
 	return nil
@@ -313,6 +341,7 @@ func (b *buffer) discard(reason GapReason) {
 	}
 	b.live, b.patterns = false, nil
 	b.floor.seq = seq
+	b.letAllGo()
 	b.hold(-b.entries.len(), -b.bytes)
 	b.clear()
 }

@@ -112,42 +112,6 @@ func jsonString(payload, key string) (string, bool) {
 	return *s, true
 }
 
-// encodeBody makes all of a message's frame but the id line, and reports what had
-// to be changed: nameLeft an event name left out, badUTF8 bytes replaced that
-// were not UTF-8.
-func (f *Format) encodeBody(m *message) (body []byte, nameLeft, badUTF8 bool) {
-	name, nameLeft := f.eventName(m)
-	payload := m.payload
-	if !utf8.ValidString(payload) {
-		// One U+FFFD per bad byte, as a UTF-8 decoder would show it. (A run is
-		// not folded into one: the length of what was there stays visible.)
-		payload, badUTF8 = string([]rune(payload)), true
-	}
-	lines := 1 + strings.Count(payload, "\n") + strings.Count(payload, "\r")
-	body = make([]byte, 0, len(payload)+lines*len("data: \n")+len("event: \n")+len(name)+1)
-	if name != "" {
-		body = append(append(append(body, "event: "...), name...), '\n')
-	}
-	return append(appendData(body, payload), '\n'), nameLeft, badUTF8
-}
-
-// appendData appends one data line per line of payload. A line ends where a
-// browser ends one: at CRLF, LF or CR.
-func appendData(dst []byte, payload string) []byte {
-	for {
-		dst = append(dst, "data: "...)
-		end := strings.IndexAny(payload, "\r\n")
-		if end < 0 {
-			return append(append(dst, payload...), '\n')
-		}
-		dst = append(append(dst, payload[:end]...), '\n')
-		if strings.HasPrefix(payload[end:], "\r\n") {
-			end++
-		}
-		payload = payload[end+1:]
-	}
-}
-
 func appendIDLine(dst []byte, c cursor) []byte {
 	dst = append(dst, "id: "...)
 	return append(c.appendTo(dst), '\n')
@@ -206,5 +170,5 @@ func (f *Format) appendGap(dst []byte, id cursor, g gap) []byte {
 		panic(err) // strings and integers always marshal
 	}
 	// JSON escapes line ends and replaces invalid UTF-8: always one data line.
-	return append(appendData(dst, string(data)), '\n')
+	return append(append(append(dst, "data: "...), data...), "\n\n"...)
 }

@@ -83,6 +83,12 @@ func TestParseCursorIsStrict(t *testing.T) {
 
 var evtPlain = Format{event: eventNone, gap: defaultGapEvent, cursor: defaultCursorEvent}
 
+// encodeBody returns all of a message's frame but the id line.
+func encodeBody(f *Format, m *message) (body []byte, nameLeft, badUTF8 bool) {
+	o := f.outline(m)
+	return o.body(m.payload), o.nameLeft, o.badUTF8
+}
+
 // evtOne returns what a browser would read, which must be one event.
 func evtOne(t *testing.T, wire []byte) ssetest.Event {
 	t.Helper()
@@ -125,7 +131,7 @@ func TestEncodeBodyData(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			id := cursor{ms: 1, seq: 2, epoch: 3, anchor: 4}
-			body, nameLeft, badUTF8 := evtPlain.encodeBody(&message{home: named("c"), payload: test.payload})
+			body, nameLeft, badUTF8 := encodeBody(&evtPlain, &message{home: named("c"), payload: test.payload})
 			got := evtOne(t, append(appendIDLine(nil, id), body...))
 			if got.Data != test.want {
 				t.Errorf("data = %.200q, want %.200q", got.Data, test.want)
@@ -198,7 +204,7 @@ func TestEncodeBodyEventName(t *testing.T) {
 		{"empty payload", byField, "c", "", "", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			body, left, _ := test.format.encodeBody(&message{home: named(test.channel), payload: test.payload})
+			body, left, _ := encodeBody(&test.format, &message{home: named(test.channel), payload: test.payload})
 			got := evtOne(t, body)
 			want := test.want
 			if want == "" {
@@ -296,22 +302,23 @@ func TestFramesAreMadeOncePerFormat(t *testing.T) {
 	first := evtPlain
 	byChannel := Format{event: eventChannel, gap: defaultGapEvent, cursor: defaultCursorEvent}
 
-	body, cost := b.body(m, &first, roomy)
+	one, cost := b.frame(m, &first, roomy)
+	body := one.body
 	if cost.size < int64(len(body)) {
 		t.Errorf("a new frame of %d bytes costs %d", len(body), cost.size)
 	}
 	equal := first // another handler's, configured the same
 	for _, f := range []*Format{&first, &equal} {
-		again, cost := b.body(m, f, roomy)
-		if &again[0] != &body[0] || cost.size != 0 {
+		again, cost := b.frame(m, f, roomy)
+		if &again.body[0] != &body[0] || cost.size != 0 {
 			t.Errorf("an equal format makes a frame of its own, which costs %d", cost.size)
 		}
 	}
-	named, cost := b.body(m, &byChannel, roomy)
-	if string(named) == string(body) || cost.size == 0 {
-		t.Errorf("another format gets %q, which costs %d", named, cost.size)
+	named, cost := b.frame(m, &byChannel, roomy)
+	if string(named.body) == string(body) || cost.size == 0 {
+		t.Errorf("another format gets %q, which costs %d", named.body, cost.size)
 	}
-	if again, cost := b.body(m, &first, roomy); &again[0] != &body[0] || cost.size != 0 {
+	if again, cost := b.frame(m, &first, roomy); &again.body[0] != &body[0] || cost.size != 0 {
 		t.Error("a second format drives out the first one's frame")
 	}
 	if n := b.usage.bytes.Load(); n != m.cost || n <= messageCost+2*frameCost {
@@ -329,8 +336,8 @@ func TestFramesOfConcurrentStreams(t *testing.T) {
 	for i := range streams {
 		done.Go(func() {
 			f := formats[i%2]
-			body, cost := b.body(m, &f, roomy)
-			bodies[i] = body
+			fr, cost := b.frame(m, &f, roomy)
+			bodies[i] = fr.body
 			if cost.size > 0 {
 				charged.Add(1)
 			}

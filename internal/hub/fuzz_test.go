@@ -77,7 +77,23 @@ func FuzzEncodeBody(f *testing.F) {
 func fuzzFrame(t *testing.T, form *Format, m *message) {
 	t.Helper()
 	before, id, after := cursor{ms: 1}, cursor{1, 2, 3, 4}, cursor{ms: 2}
-	body, nameLeft, badUTF8 := form.encodeBody(m)
+	body, nameLeft, badUTF8 := encodeBody(form, m)
+	if size := form.outline(m).size; cap(body) < len(body) || size < len(body) {
+		t.Errorf("a body of %d bytes was said to have %d", len(body), size)
+	}
+	for _, most := range []int{1, 7, 40} {
+		whole, piece := []byte(nil), text{rest: m.payload, fix: badUTF8}
+		o := form.outline(m)
+		for whole = o.head(0); ; {
+			next, more := piece.append(nil, most)
+			if whole = append(whole, next...); !more {
+				break
+			}
+		}
+		if string(whole) != string(body) {
+			t.Errorf("in pieces of %d bytes %q makes %q, want %q", most, m.payload, whole, body)
+		}
+	}
 	wire := form.appendCursor(AppendRetry(nil, 2500), before)
 	wire = append(appendIDLine(wire, id), body...)
 	wire = form.appendGap(wire, after, gap{Channel: m.home.name, Reason: gapEvicted})

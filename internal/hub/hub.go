@@ -56,6 +56,7 @@ func New(b Bounds, counted func()) *Hub {
 	// has run, low enough that they never wrap.
 	h.first = rand.Uint64N(1 << 48)
 	h.epoch = rand.Uint64()
+	h.batch = batchItems
 	h.next = h.first
 	h.head.Store(h.first)
 	h.bounds.Store(&b)
@@ -132,21 +133,6 @@ func (h *Hub) Tick() {
 	h.expire(b.Limits.MaxAge)
 	h.retryDenied()
 	h.dropIdle(b.Linger)
-}
-
-// Encode appends an item to dst: all of a gap, of a message the id line. body is
-// what follows a message's id line; the streams of one format share it. If this
-// call has made the body, nameLeft reports that an event name was asked for but
-// could not be given, and badUTF8 that bytes that are not UTF-8 were replaced.
-func (h *Hub) Encode(dst []byte, it *Item, f *Format) (out, body []byte, nameLeft, badUTF8 bool) {
-	if it.msg == nil {
-		return f.appendGap(dst, it.id, it.gap()), nil, false, false
-	}
-	body, made := it.msg.home.body(it.msg, f, h.bounds.Load().Limits)
-	if made.size > 0 {
-		h.enforce()
-	}
-	return appendIDLine(dst, it.id), body, made.nameLeft, made.badUTF8
 }
 
 // Holds returns how many channels and patterns are held by streams, linger or are

@@ -75,7 +75,7 @@ func (m *mover) take(t *testing.T, it *Item) {
 	m.last = it.id
 	channel := it.src.line.name
 	if it.msg == nil {
-		m.note("node %d: gap %s %s id %s", m.node, channel, it.reason, it.id)
+		m.note("node %d: gap %s %s id %s", m.node, channel, it.lack.reason, it.id)
 		for _, c := range m.covers {
 			if c == channel || it.src.line.pattern {
 				m.gapped[c] = true

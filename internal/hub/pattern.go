@@ -38,6 +38,17 @@ func (p *pattern) leaveOut(g gapEntry) {
 	defer p.check()
 	if p.live {
 		p.pushBreak(g)
+		p.giveUpBreaks()
+	}
+}
+
+// giveUpBreaks keeps the gap entries down to maxBreaks. The caller holds mu. The
+// buffers keep their messages, so that the floor must not stand where one is: a
+// stream of a channel, too, would get that again if it were cut there.
+func (p *pattern) giveUpBreaks() {
+	if p.breaks.len() > maxBreaks {
+		next := p.breaks.ptr(1)
+		p.raiseLocked(floor{next.seq, gapEvicted, next.at})
 	}
 }
 
@@ -89,6 +100,7 @@ func (p *pattern) confirm(seq uint64, at int64) bool {
 	defer p.mu.Unlock()
 	defer p.check()
 	p.absent = floor{seq, reason, at}
+	p.giveUpBreaks()
 	return true
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -20,18 +21,25 @@ import (
 // comes on them is for no stream, though a stream's pattern may cover them.
 const Reserved = "__redis_sse:"
 
-// arrival is the newest message that Redis handed over.
+// arrival is the newest message that Redis handed over. It knows the payload by a
+// hash that nobody can aim at: a payload may be of any size, and the next message
+// may be long in coming.
 type arrival struct {
-	channel, payload string
-	seen             []*subscription // those that brought the message; none: the next one is no copy
+	channel string
+	size    int
+	sum     uint64
+	seen    []*subscription // those that brought the message; none: the next one is no copy
 }
+
+var payloadSeed = maphash.MakeSeed()
 
 // isCopy reports whether what src brings is a copy of the message before it. If
 // not, the next one is compared with what src brings.
 func (a *arrival) isCopy(src *subscription, channel, payload string) bool {
-	known := len(a.seen) > 0 && a.channel == channel && !slices.Contains(a.seen, src) && a.payload == payload
+	sum := maphash.String(payloadSeed, payload)
+	known := len(a.seen) > 0 && a.channel == channel && !slices.Contains(a.seen, src) && a.size == len(payload) && a.sum == sum
 	if !known {
-		a.channel, a.payload, a.seen = channel, payload, a.seen[:0]
+		a.channel, a.size, a.sum, a.seen = channel, len(payload), sum, a.seen[:0]
 	}
 	a.seen = append(a.seen, src)
 	return known

@@ -100,8 +100,7 @@ func (c *sceneClient) read(prefix string, beat bool, most int) {
 			if most--; most < 0 {
 				return
 			}
-			line, body, _, _ := c.node.hub.Encode(nil, &b.Items[i], sceneFormat)
-			c.take(prefix, append(line, body...))
+			c.take(prefix, wireOf(c.node.hub, &b.Items[i], sceneFormat))
 		}
 		if more = b.More; beat && !more {
 			c.take(prefix, b.AppendCursor(nil, sceneFormat))

@@ -11,6 +11,7 @@ import (
 type progress struct {
 	epoch    uint64        // random per hub life: ids of another life are recognized
 	first    uint64        // random. Invariant: every seq is larger
+	batch    int           // batchItems, unless a test has streams read in small steps
 	head     atomic.Uint64 // the newest seq that streams may read. Invariant: never goes back
 	lowWater atomic.Int64  // all published before this has been received: Redis's clock, Unix milliseconds; 0: not known
 }
@@ -30,8 +31,9 @@ type source struct {
 	sub  *subscription
 	line *timeline // sub's
 
-	// Invariant: none of the three goes back.
+	// Invariant: none of the four goes back.
 	told   uint64 // the client need not hear of floors up to this one any more
+	warned uint64 // of a pattern: the client has been warned of floors up to this one
 	denial uint64 // the newest of the timeline's denials that the client has been told of
 	index  uint64 // the next message's index in the timeline's history; nothing unless vouched
 
@@ -85,7 +87,8 @@ func (s *Stream) Read(b *Batch) {
 		// what was never there, so look again from a newer head.
 	}
 	slices.SortStableFunc(b.Items, inOrder)
-	b.fold(s.sources)
+	b.fold(s.sources, s.progress.batch)
+	b.pin()
 	b.assignIDs(s.cursor, s.newest)
 }
 
@@ -98,11 +101,15 @@ func (s *Stream) Wrote(b *Batch) {
 		case kindMessage:
 			src.index++
 			s.newest = it.msg.anchored()
+		case kindForewarning:
+			src.warned = it.lack.told
 		case kindFloor, kindPatternFloor:
-			src.told, src.index = it.told, it.index
+			src.told, src.index = it.lack.told, it.lack.index
 			src.vouched, src.unknown, src.complete = true, false, cursor{}
 		}
-		src.denial = max(src.denial, it.denial)
+		if it.lack != nil {
+			src.denial = max(src.denial, it.lack.denial)
+		}
 	}
 	s.moveTo(b.end)
 }
@@ -166,6 +173,9 @@ func (src *source) collect(s *Stream, head uint64, b *Batch) bool {
 // other sources may bring messages of a channel that the pattern serves, and
 // behind those a client that was told before would take the channel for
 // complete again. (A cursor that these messages move is below the floor still.)
+// But what a client that was overtaken lacks may be older than these messages, and
+// then it must not get them before it has heard of that, either: there is a
+// forewarning before them, at the unchanged cursor.
 func (src *source) collectFloor(s *Stream, b *Batch) {
 	c, t := s.cursor.seq, src.line
 	oldest := t.oldestIndex()
@@ -175,7 +185,8 @@ func (src *source) collectFloor(s *Stream, b *Batch) {
 		}
 		return
 	}
-	it := Item{kind: kindFloor, seq: c, src: src, reason: t.floor.reason, missed: -1, told: t.floor.seq, index: oldest}
+	gap := &lack{reason: t.floor.reason, missed: -1, told: t.floor.seq, index: oldest}
+	it := Item{kind: kindFloor, seq: c, src: src, lack: gap}
 	if t.pattern {
 		it.kind, it.seq = kindPatternFloor, t.floor.seq
 		b.holes = append(b.holes, hole{c, t.floor.seq})
@@ -183,14 +194,18 @@ func (src *source) collectFloor(s *Stream, b *Batch) {
 			src.complete = s.cursor
 		}
 	}
-	it.after = src.completeAt(s)
+	gap.after = src.completeAt(s)
 	switch {
 	case src.unknown:
-		it.reason = gapUnknownID
+		gap.reason = gapUnknownID
 	case src.vouched:
-		it.reason = gapSlowClient
+		gap.reason = gapSlowClient
 		if !t.pattern || len(s.sources) == 1 { // else other sources bring some of what is missing
-			it.missed = int64(oldest - src.index)
+			gap.missed = int64(oldest - src.index)
+		}
+		if t.pattern && src.warned < t.floor.seq {
+			warning := &lack{reason: gap.reason, after: gap.after, missed: -1, told: gap.told}
+			b.Items = append(b.Items, Item{kind: kindForewarning, seq: c, src: src, lack: warning})
 		}
 	}
 	b.Items = append(b.Items, it)
@@ -212,8 +227,7 @@ func (src *source) completeAt(s *Stream) cursor {
 
 // collectMessages adds the messages, up to the source's share of a batch.
 func (src *source) collectMessages(s *Stream, b *Batch) {
-	t, all := src.line, len(s.sources)
-	most, size := max(4, batchMessages/all), batchBytes/all
+	t, most, size := src.line, s.share(), batchBytes/len(s.sources)
 	first := t.firstAfter(s.cursor.seq)
 	for i := first; i < t.entries.len(); i++ {
 		if taken := i - first; taken >= most || taken > 0 && size <= 0 {
@@ -226,6 +240,11 @@ func (src *source) collectMessages(s *Stream, b *Batch) {
 	}
 }
 
+// share returns how many items of a kind one source may bring to a batch.
+func (s *Stream) share() int {
+	return min(max(4, s.progress.batch/len(s.sources)), s.progress.batch)
+}
+
 // collectDenial adds the gap of Redis's denial, once, behind all that came
 // before: nothing more comes until Redis allows it, and then its confirmation
 // is a gap.
@@ -234,26 +253,34 @@ func (src *source) collectDenial(s *Stream, b *Batch) {
 	if !t.denied || src.denial == t.denials {
 		return
 	}
-	it := Item{kind: kindDenied, seq: s.cursor.seq, src: src, reason: gapDenied, after: s.cursor, missed: -1, denial: t.denials}
+	gap := &lack{reason: gapDenied, after: s.cursor, missed: -1, denial: t.denials}
+	it := Item{kind: kindDenied, seq: s.cursor.seq, src: src, lack: gap}
 	if t.down > s.cursor.seq {
-		it.seq, it.after = t.down, t.complete.cursor(s.progress.epoch)
+		it.seq, gap.after = t.down, t.complete.cursor(s.progress.epoch)
 	}
 	b.Items = append(b.Items, it)
 }
 
-// collectBreaks adds the timeline's gap entries.
+// collectBreaks adds the timeline's gap entries, up to the source's share of a
+// batch. Those beyond it are holes all the same if they reach back: what is
+// missing there may have been published before what is in the batch.
 func (src *source) collectBreaks(s *Stream, b *Batch) {
-	t := src.line
-	for i := range t.breaks.len() {
+	t, most := src.line, s.share()
+	first := t.breaks.search(func(g gapEntry) bool { return g.seq > s.cursor.seq })
+	for i := first; i < t.breaks.len(); i++ {
 		g := t.breaks.ptr(i)
-		if g.seq <= s.cursor.seq {
-			continue
+		if i-first == most {
+			b.bound = min(b.bound, t.breaks.ptr(i-1).seq)
+		}
+		if i-first >= most && g.reach >= b.bound {
+			return
 		}
 		complete := g.completeFor(s.cursor.seq)
 		b.holes = append(b.holes, hole{complete.Seq, g.seq})
-		b.Items = append(b.Items, Item{
-			kind: kindBreak, seq: g.seq, src: src, reason: g.reason, after: complete.cursor(s.progress.epoch), missed: -1,
-		})
+		if i-first < most {
+			gap := &lack{reason: g.reason, after: complete.cursor(s.progress.epoch), missed: -1}
+			b.Items = append(b.Items, Item{kind: kindBreak, seq: g.seq, src: src, lack: gap})
+		}
 	}
 }
 

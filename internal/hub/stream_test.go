@@ -18,7 +18,7 @@ func sight(b *Batch) (events []string) {
 			events = append(events, strings.TrimSpace(it.msg.payload))
 			continue
 		}
-		events = append(events, "gap:"+it.src.line.name+":"+string(it.reason))
+		events = append(events, "gap:"+it.src.line.name+":"+string(it.lack.reason))
 	}
 	return events
 }
@@ -214,14 +214,14 @@ func TestReplayOfAFullBufferEvictsNothing(t *testing.T) {
 	full, floor := buf.entries.len(), buf.floor
 	for _, it := range read(s).Items {
 		if it.seq < buf.entries.at(80).seq {
-			buf.body(it.msg, &Format{}, w.hub.bounds.Load().Limits)
+			buf.frame(it.msg, &Format{}, w.hub.bounds.Load().Limits)
 		}
 	}
 	if buf.entries.len() != full || buf.floor != floor {
 		t.Errorf("a replay left %d of %d messages", buf.entries.len(), full)
 	}
 	newest := buf.entries.at(buf.entries.len() - 1)
-	if _, made := buf.body(newest, &Format{}, w.hub.bounds.Load().Limits); made.size == 0 || newest.cached(&Format{}) == nil {
+	if _, made := buf.frame(newest, &Format{}, w.hub.bounds.Load().Limits); made.size == 0 || newest.cached(&Format{}) == nil {
 		t.Error("the newest message's body is not kept")
 	}
 	if l := w.hub.bounds.Load().Limits; buf.bytes > l.Bytes || buf.floor == floor {
@@ -372,11 +372,11 @@ func TestOutagesKeepTheirPlace(t *testing.T) {
 	w.settle()
 	gap := "gap:a:redis_disconnected"
 	b := expect(t, s, gap, "2", gap, "3")
-	if after := b.Items[0].after.seq; after != seen.end.seq {
+	if after := b.Items[0].lack.after.seq; after != seen.end.seq {
 		t.Errorf("the second gap says complete up to %d, want %d", after, seen.end.seq)
 	}
 	b = expect(t, behind, "1", gap, "2", gap, "3")
-	if after := b.Items[1].after.seq; after != b.Items[0].seq {
+	if after := b.Items[1].lack.after.seq; after != b.Items[0].seq {
 		t.Errorf("the folded gap says complete up to %d, want %d", after, b.Items[0].seq)
 	}
 }

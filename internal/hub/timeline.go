@@ -26,6 +26,7 @@ type gapEntry struct {
 	at     int64     // when it took its place, Redis's clock, Unix milliseconds
 	reason GapReason // of the first cause
 	after  Mark      // where the timeline was complete before the newest cause
+	reach  uint64    // where it was complete before all that this entry and the newer ones tell of
 
 	// Of an entry that causes share. Who has read up to previous has been told
 	// of all causes but the newest; to all others the entry tells of all.
@@ -113,12 +114,34 @@ func (t *timeline) pushBreak(g gapEntry) {
 	if n == 0 || (t.entries.len() > 0 && t.entries.at(t.entries.len()-1).seq > t.breaks.at(n-1).seq) {
 		t.breaks.push(g)
 		t.usage.bytes.Add(gapCost)
-		return
+	} else {
+		last := t.breaks.ptr(n - 1)
+		g.reason, g.previous, g.afterFirst = last.reason, last.seq, last.completeFor(0)
+		*last = g
 	}
-	last := t.breaks.ptr(n - 1)
-	g.reason, g.previous, g.afterFirst = last.reason, last.seq, last.completeFor(0)
-	*last = g
+	t.reachBack()
 }
+
+// reachBack sets the newest entry's reach, and that of the older ones that it
+// reaches behind, which only an outage does, after a failover.
+func (t *timeline) reachBack() {
+	n := t.breaks.len()
+	reach := min(t.breaks.ptr(n-1).after.Seq, t.breaks.ptr(n-1).completeFor(0).Seq)
+	t.breaks.ptr(n - 1).reach = reach
+	for i := n - 2; i >= 0 && t.breaks.ptr(i).reach > reach; i-- {
+		t.breaks.ptr(i).reach = reach
+	}
+}
+
+// maxBreaks bounds the gap entries of a timeline. It is far more than what a day
+// with outages brings, but a publisher of messages over max_message can bring any
+// number. Over it the oldest messages go, until the oldest entry has no message
+// before it and none behind it up to the next one, and goes, too.
+const maxBreaks = 1024
+
+// maxGiveUp bounds how many messages go at a time for the sake of maxBreaks: the
+// next entry goes on.
+const maxGiveUp = 256
 
 // goDown records that from seq on nothing delivers the messages any more, and
 // that the timeline was certainly complete up to complete only.

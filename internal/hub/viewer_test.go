@@ -83,6 +83,7 @@ func (v *viewer) cut() {
 // is less than their number. It reports whether there is more.
 func (v *viewer) look(keep int) bool {
 	var b Batch
+	defer b.Forget()
 	v.stream.Read(&b)
 	if v.w.checked {
 		v.w.compare(v, &b)
@@ -127,7 +128,7 @@ func (v *viewer) take(it *Item) {
 
 func (v *viewer) takeGap(it *Item) {
 	name, caused := it.src.line.name, false
-	v.w.note("  %v %v gets gap %s %s id %d", v.channels, v.patterns, name, it.reason, it.id.seq)
+	v.w.note("  %v %v gets gap %s %s id %d", v.channels, v.patterns, name, it.lack.reason, it.id.seq)
 	v.gaps[name]++
 	for _, channel := range v.covers {
 		if channel == name || it.src.line.pattern && glob.Match(name, channel) {
@@ -169,12 +170,16 @@ func (w *world) compare(v *viewer, b *Batch) {
 	}
 	c := v.stream.cursor.seq
 	var want []plain
+	overtaken := map[string]uint64{} // patterns to be warned of, and up to where
 	for _, src := range v.stream.sources {
 		t := src.line
 		told := t.confirmed && c < t.floor.seq && src.told < t.floor.seq
 		switch {
 		case told && t.pattern:
 			want = append(want, plain{t.floor.seq, t.name, true})
+			if src.vouched && src.warned < t.floor.seq {
+				overtaken[t.name] = t.floor.seq
+			}
 		case told:
 			want = append(want, plain{c, t.name, true})
 		}
@@ -212,7 +217,21 @@ func (w *world) compare(v *viewer, b *Batch) {
 	var got []plain
 	for i := range b.Items {
 		it := &b.Items[i]
-		got = append(got, plain{it.seq, it.src.line.name, it.msg == nil})
+		if it.kind != kindForewarning {
+			got = append(got, plain{it.seq, it.src.line.name, it.msg == nil})
+			continue
+		}
+		if it.seq != c || overtaken[it.src.line.name] == 0 {
+			w.fail("a needless warning of %s", it.src.line.name)
+		}
+		delete(overtaken, it.src.line.name)
+	}
+	for name, floor := range overtaken {
+		for _, p := range want {
+			if !p.gap && p.seq <= floor {
+				w.fail("reading %v %v from %d brings %s's %d without a warning of %s", v.channels, v.patterns, c, p.name, p.seq, name)
+			}
+		}
 	}
 	if !slices.Equal(got, want) {
 		w.fail("reading %v %v from %d to %d: got %v, want %v", v.channels, v.patterns, c, b.bound, got, want)
