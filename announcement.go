@@ -37,8 +37,8 @@ func (a *announcement) announce(prepare func()) {
 }
 
 // add has w signalled once it is made, which may have been before.
-func (a *announcement) add(w *hub.Waiter) {
-	a.listeners.Add(w)
+func (a *announcement) add(w *hub.Waiter, seat *hub.Seat) {
+	a.listeners.Add(w, seat)
 	if a.made.Load() {
 		w.Signal(a.signal)
 	}

@@ -169,6 +169,6 @@ func BenchmarkReplay(b *testing.B) {
 		if err := d.write(nil, true); err != nil {
 			b.Fatal(err)
 		}
-		h.memory.Close(s, d.wake)
+		h.memory.Close(s)
 	}
 }

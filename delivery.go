@@ -54,7 +54,7 @@ func (s *scratch) release() {
 // release gives up what open took.
 func (d *delivery) release() {
 	if d.stream != nil {
-		d.hub.memory.Close(d.stream, d.wake)
+		d.hub.memory.Close(d.stream)
 	}
 	if d.forget != nil {
 		d.forget()

@@ -60,6 +60,8 @@ type ending struct {
 	drain    *drain
 	hub      *redisHub
 	wake     *hub.Waiter
+	seat     hub.Seat    // among drain's listeners
+	exitSeat hub.Seat    // among hub's, once leaving
 	draining bool        // noticed that the drain has begun
 	leaving  bool        // listening for Caddy's exit, since it drains for a reload
 	exiting  bool        // noticed that
@@ -72,7 +74,7 @@ type ending struct {
 // ever if that is zero. It has the stream signalled through wake.
 func newEnding(d *drain, h *redisHub, wake *hub.Waiter, latest time.Time) *ending {
 	e := &ending{drain: d, hub: h, wake: wake}
-	d.begun.add(wake)
+	d.begun.add(wake, &e.seat)
 	if !latest.IsZero() {
 		e.within(max(0, time.Until(latest)), endMaxAge)
 	}
@@ -80,9 +82,9 @@ func newEnding(d *drain, h *redisHub, wake *hub.Waiter, latest time.Time) *endin
 }
 
 func (e *ending) stop() {
-	e.drain.begun.listeners.Remove(e.wake)
+	e.drain.begun.listeners.Remove(&e.seat)
 	if e.leaving {
-		e.hub.exiting.listeners.Remove(e.wake)
+		e.hub.exiting.listeners.Remove(&e.exitSeat)
 	}
 	if e.timer != nil {
 		e.timer.Stop()
@@ -120,7 +122,7 @@ func (e *ending) notice() {
 		}
 		e.spread(e.drain.at, graceful(e.drain.reload, e.drain.grace()), endReload)
 		e.leaving = true
-		e.hub.exiting.add(e.wake)
+		e.hub.exiting.add(e.wake, &e.exitSeat)
 	}
 	if e.leaving && !e.exiting && e.hub.exiting.made.Load() {
 		e.exiting = true

@@ -20,12 +20,12 @@ func TestAnAnnouncementReachesEverybodyOnce(t *testing.T) {
 			for range 4 {
 				wg.Go(func() { a.announce(func() { prepared++ }) })
 				wg.Go(func() {
-					w := hub.NewWaiter()
-					a.add(w)
+					w, seat := hub.NewWaiter(), new(hub.Seat)
+					a.add(w, seat)
 					if got := w.Await(); got != signalExit || prepared != 1 {
 						t.Errorf("got %b, prepared %d times", got, prepared)
 					}
-					a.listeners.Remove(w)
+					a.listeners.Remove(seat)
 				})
 			}
 			wg.Wait()

@@ -95,7 +95,7 @@ func (h *probed) events(channel string) (events []ssetest.Event) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	defer h.memory.Close(s, w)
+	defer h.memory.Close(s)
 	f, err := hub.ParseFormat("", "", "")
 	if err != nil {
 		h.t.Fatal(err)

@@ -198,7 +198,7 @@ func TestForbiddenChannelsOfAnOutage(t *testing.T) {
 	}
 	defer func() {
 		for _, v := range all {
-			h.memory.Close(v.s, v.wake)
+			h.memory.Close(v.s)
 		}
 	}()
 	r.server.Restart()

@@ -38,7 +38,7 @@ func budgetVisit(t testing.TB, h *Hub, channels ...string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.Close(s, w)
+		h.Close(s)
 	}
 	budgetSettle(h)
 }

@@ -32,7 +32,7 @@ func TestEqualPayloadsInARowAreNotCopies(t *testing.T) {
 		s.Wrote(expect(t, s, want...))
 	}
 	w.say("a", "same")
-	w.hub.Close(patterns, NewWaiter())
+	w.hub.Close(patterns)
 	w.hub.dropIdle(0)
 	w.settle() // PUNSUBSCRIBE [ab] stands between
 	w.say("a", "same")
@@ -132,7 +132,7 @@ func TestKeptPatternServesChannelsNobodyHadOpened(t *testing.T) {
 	s.Begin(Start{mode: startAll}, w.hub.Clock.Now())
 	s.Wrote(expect(t, s, "1", "3"))
 	c := s.cursor
-	w.hub.Close(s, NewWaiter())
+	w.hub.Close(s)
 	w.hub.dropIdle(0)
 	w.publish("a", 0)
 	w.settle()
@@ -165,7 +165,7 @@ func TestDeniedChannelIsToldWhenItsPatternGoes(t *testing.T) {
 	w.redis.Deny["a"] = true
 	s := w.opening([]string{"a"}, nil)
 	s.Wrote(expect(t, s))
-	w.hub.Close(pattern, NewWaiter())
+	w.hub.Close(pattern)
 	w.hub.dropIdle(0)
 	w.settle()
 	expect(t, s, "gap:a:refused")
@@ -196,5 +196,5 @@ func TestAnOvertakenPatternIsToldBeforeWhatOthersBring(t *testing.T) {
 	for _, want := range [][]string{{"gap:*:slow_client", "4"}, {"gap:*:slow_client", "6"}, {"7", "8"}} {
 		s.Wrote(expect(t, s, want...))
 	}
-	w.hub.Close(first, NewWaiter())
+	w.hub.Close(first)
 }

@@ -104,7 +104,7 @@ func TestMessagesThatOnlyStreamsHoldAreCounted(t *testing.T) {
 	}
 	for i, s := range streams {
 		batches[i].Forget()
-		w.hub.Close(s, NewWaiter())
+		w.hub.Close(s)
 	}
 	if n := len(w.hub.usage.pins.all); n != 0 {
 		t.Errorf("%d messages are held by nobody", n)

@@ -130,7 +130,7 @@ func TestOverTotalSizeAPatternThatIsReadLosesTheOldest(t *testing.T) {
 		}
 		e.expectGone("kept:1 to 1", "kept:2 to 1")
 		expect(t, s, "gap:kept:*:slow_client", "x", "x")
-		e.Close(s, nil)
+		e.Close(s)
 		e.expectGone("kept:1 whole", "kept:2 whole")
 	})
 }

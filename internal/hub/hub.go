@@ -114,11 +114,11 @@ func (h *Hub) Open(channels, patterns []string, w *Waiter) (*Stream, error) {
 }
 
 // Close gives up what Open took. The subscriptions linger with their buffers.
-func (h *Hub) Close(s *Stream, w *Waiter) {
+func (h *Hub) Close(s *Stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, src := range s.sources {
-		src.line.clients.Remove(w)
+		src.line.clients.Remove(&src.seat)
 		h.leaveLocked(src.sub)
 	}
 }

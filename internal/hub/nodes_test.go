@@ -50,7 +50,7 @@ func (m *mover) open(node int) {
 }
 
 func (m *mover) close() {
-	m.nodes[m.node].hub.Close(m.stream, m.wake)
+	m.nodes[m.node].hub.Close(m.stream)
 	m.stream = nil
 }
 

@@ -48,7 +48,7 @@ func TestChannelFirstOpenedAfterAnOutageUnderAKeptPattern(t *testing.T) {
 	w.keep("[ab]")
 	s := w.opened(cursor{}, "a")
 	c := s.cursor
-	w.hub.Close(s, NewWaiter())
+	w.hub.Close(s)
 	w.hub.dropIdle(0)
 	w.down()
 	w.publish("a", 0)
@@ -251,8 +251,8 @@ func TestPatternAfterAnOutageFindsNoAnchor(t *testing.T) {
 func TestPatternThatGoesToMakeRoomForItsMessage(t *testing.T) {
 	w := newWorld(t, roomy)
 	w.hub.bound(func(b *Bounds) { b.Budget.Channels = 1 })
-	w.hub.Close(w.opening(nil, []string{"[ab]"}), NewWaiter())
-	w.hub.Close(w.opening([]string{"c"}, nil), NewWaiter())
+	w.hub.Close(w.opening(nil, []string{"[ab]"}))
+	w.hub.Close(w.opening([]string{"c"}, nil))
 	all := w.opening(nil, []string{"*"})
 	w.publish("a", 0)
 	w.settle()

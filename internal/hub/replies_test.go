@@ -194,7 +194,7 @@ func TestDescribeTellsWhatLingers(t *testing.T) {
 		fmt.Sprintf(`channel "news": 1 streams, live, 1 messages, 0 gaps, %d bytes`, message),
 		fmt.Sprintf(`pattern "job:*": 1 streams, live, 1 messages, 0 gaps, %d bytes`, indexCost),
 	)
-	h.Close(s, w)
+	h.Close(s)
 	h.Lost(h.Complete())
 	want(
 		fmt.Sprintf(`channel "job:1": 0 streams, not live, 1 messages, 0 gaps, %d bytes`, message),
@@ -206,9 +206,10 @@ func TestDescribeTellsWhatLingers(t *testing.T) {
 func TestWaitersAreASet(t *testing.T) {
 	var s Waiters
 	var all []*Waiter
-	for range 200 { // so that the list grows, and shrinks
+	var seats [200]Seat // so many that the list grows, and shrinks
+	for i := range seats {
 		w := NewWaiter()
-		s.Add(w)
+		s.Add(w, &seats[i])
 		all = append(all, w)
 	}
 	s.Wake(SignalData)
@@ -216,8 +217,12 @@ func TestWaitersAreASet(t *testing.T) {
 		if got := w.Await(); got != SignalData {
 			t.Errorf("signals %b", got)
 		}
-		s.Remove(w)
-		s.Remove(w) // is not there any more
+		s.Remove(&seats[i])
+		s.Remove(&seats[i]) // is not there any more
+		s.Wake(SignalData)
+		if w.pending.Load() != 0 || i+1 < len(all) && all[i+1].pending.Load() == 0 {
+			t.Error("another one than the one that left is woken no more")
+		}
 		if s.Len() != len(all)-i-1 {
 			t.Errorf("%d wait, want %d", s.Len(), len(all)-i-1)
 		}

@@ -110,7 +110,7 @@ func (c *sceneClient) read(prefix string, beat bool, most int) {
 }
 
 func (c *sceneClient) close() {
-	c.node.hub.Close(c.stream, c.wake)
+	c.node.hub.Close(c.stream)
 	c.stream = nil
 }
 

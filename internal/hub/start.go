@@ -2,7 +2,6 @@ package hub
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
@@ -176,52 +175,6 @@ func (s *Stream) resumeForeign(c cursor, ms int64) {
 	s.cursor.seq = s.placeBefore(ms - slack)
 }
 
-// findAnchor returns the place of the one message since anchorReach before ms
-// that has the anchor. It finds none unless there is exactly one over all sources
-// and every source vouches for all that time.
-func (s *Stream) findAnchor(anchor uint32, ms int64) (place uint64, ok bool) {
-	if anchor == 0 {
-		return 0, false
-	}
-	for _, src := range s.sources {
-		seq, n, vouches := src.line.matchAnchor(anchor, ms-anchorReach)
-		if !vouches || n > 1 || n == 1 && ok && seq != place {
-			return 0, false
-		}
-		if n == 1 {
-			place, ok = seq, true
-		}
-	}
-	return place, ok
-}
-
-// matchAnchor counts the messages received since the time from that have the
-// anchor, and returns the seq of the newest. It does not vouch if the timeline
-// may lack a message of that time, or has one that cannot be compared, as the
-// first after an outage.
-func (t *timeline) matchAnchor(anchor uint32, from int64) (seq uint64, n int, vouches bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.confirmed || t.floor.at >= from {
-		return 0, 0, false
-	}
-	// After an outage a channel's messages have no anchor until enough of them
-	// have come. A pattern's may have one all the same, of a channel that was
-	// confirmed before the pattern.
-	if n := t.breaks.len(); t.pattern && n > 0 && t.breaks.at(n-1).at >= from {
-		return 0, 0, false
-	}
-	for i := t.receivedSince(from); i < t.entries.len(); i++ {
-		switch m := t.entries.at(i); m.anchor {
-		case 0:
-			return 0, 0, false
-		case anchor:
-			seq, n = m.seq, n+1
-		}
-	}
-	return seq, n, true
-}
-
 // placeBefore returns the last place before everything that was received at or
 // after ms: all messages beyond the place are to be sent, none at or below.
 // Receipt times never decrease with seq, so the newest place that is older than
@@ -313,27 +266,6 @@ func (s *Stream) firstDown() uint64 {
 		t.mu.Unlock()
 	}
 	return first
-}
-
-// placeBeforeLast returns the place before the n newest messages up to head, the
-// first place of all if there are fewer.
-func (s *Stream) placeBeforeLast(n int, head uint64) uint64 {
-	var seqs []uint64
-	for _, src := range s.sources {
-		t := src.line
-		t.mu.Lock()
-		end := t.firstAfter(head)
-		for i := max(0, end-n); i < end; i++ {
-			seqs = append(seqs, t.entries.at(i).seq)
-		}
-		t.mu.Unlock()
-	}
-	slices.Sort(seqs)
-	seqs = slices.Compact(seqs) // a channel and a pattern that serves it have the same
-	if len(seqs) < n {
-		return s.progress.first
-	}
-	return seqs[len(seqs)-n] - 1
 }
 
 // newestMessage returns the newest message at or before seq c of all sources,

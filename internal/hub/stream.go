@@ -30,6 +30,7 @@ func (p *progress) load() (ms int64, head uint64) {
 type source struct {
 	sub  *subscription
 	line *timeline // sub's
+	seat Seat      // among line's clients
 
 	// Invariant: none of the four goes back.
 	told   uint64 // the client need not hear of floors up to this one any more
@@ -67,8 +68,9 @@ type Stream struct {
 
 // add has the stream read what sub brings, and w woken for it.
 func (s *Stream) add(sub *subscription, w *Waiter) {
-	sub.line.clients.Add(w)
-	s.sources = append(s.sources, &source{sub: sub, line: sub.line})
+	src := &source{sub: sub, line: sub.line}
+	sub.line.clients.Add(w, &src.seat)
+	s.sources = append(s.sources, src)
 }
 
 // Settled reports whether Redis has confirmed or denied every channel and

@@ -291,7 +291,7 @@ func TestConfirmationOfAnOlderSubscribeDoesNotCount(t *testing.T) {
 	w := newWorld(t, roomy)
 	first := w.joined("a")
 	w.write() // SUBSCRIBE
-	w.hub.Close(first, NewWaiter())
+	w.hub.Close(first)
 	w.hub.dropIdle(0)
 	w.write() // UNSUBSCRIBE
 	second := w.joined("a")

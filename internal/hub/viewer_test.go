@@ -75,7 +75,7 @@ func (v *viewer) open(hurry bool) bool {
 }
 
 func (v *viewer) cut() {
-	v.w.hub.Close(v.stream, v.wake)
+	v.w.hub.Close(v.stream)
 	v.stream = nil
 }
 
