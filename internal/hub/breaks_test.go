@@ -68,9 +68,11 @@ func TestAHoleThatReachesBackIsSeenWithItsGapBeyondTheBatch(t *testing.T) {
 	line.confirm(1, 0)
 	for seq := uint64(2); seq < 20; seq += 2 {
 		line.entries.push(&message{seq: seq})
+		line.count++
 		line.pushBreak(gapEntry{seq: seq + 1, after: Mark{Seq: seq}})
 	}
 	line.entries.push(&message{seq: 20})
+	line.count++
 	line.goDown(20, Mark{Seq: 5})
 	line.confirm(21, 0)
 	for i := range line.breaks.len() {

@@ -12,6 +12,7 @@ func numbered(seqs []uint64, anchor func(seq uint64) uint32) *timeline {
 	t.confirm(1, 1)
 	for _, seq := range seqs {
 		t.entries.push(&message{seq: seq, at: int64(seq), anchor: anchor(seq)})
+		t.count++
 	}
 	return t
 }
