@@ -26,7 +26,7 @@ func benchHub(b *testing.B, streams int) (*redisHub, []*delivery, []*hub.Waiter)
 	var wakes []*hub.Waiter
 	for range max(1, streams) {
 		w := hub.NewWaiter()
-		s, err := h.memory.Open([]string{"a"}, nil, w)
+		s, err := h.memory.Open(0, []string{"a"}, nil, w)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := h.memory.Open([]string{"a"}, nil, d.wake)
+		s, err := h.memory.Open(0, []string{"a"}, nil, d.wake)
 		if err != nil {
 			b.Fatal(err)
 		}

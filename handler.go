@@ -340,7 +340,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 		return nil, turnAway(w, r, err)
 	}
 	d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
-	if d.stream, err = from.memory.Open(channels, h.patterns, d.wake); err != nil {
+	if d.stream, err = from.memory.Open(callerOf(r), channels, h.patterns, d.wake); err != nil {
 		h.metrics.ends[endTurnedAway].Inc()
 		return nil, turnAway(w, r, err)
 	}

@@ -16,7 +16,7 @@ func TestAShrunkTotalSizeCountsOnceTheOldConfigurationHasGone(t *testing.T) {
 	small.Budget.Bytes = 10_000
 	h := newHub("shrunk"+nonce(), large, zap.NewNop())
 	h.register("large", large, zap.NewNop())
-	if _, err := h.memory.Open([]string{"a"}, nil, hub.NewWaiter()); err != nil {
+	if _, err := h.memory.Open(0, []string{"a"}, nil, hub.NewWaiter()); err != nil {
 		t.Fatal(err)
 	}
 	replies := h.memory.NewReplies()

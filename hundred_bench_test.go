@@ -42,7 +42,7 @@ func BenchmarkHundredThousandChannels(b *testing.B) {
 	names := jobNames(steadyChannels)
 	w := hub.NewWaiter()
 	for _, name := range names {
-		if _, err := h.memory.Open([]string{name}, nil, w); err != nil {
+		if _, err := h.memory.Open(0, []string{name}, nil, w); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -65,7 +65,7 @@ func startProbed(t *testing.T, url string, every time.Duration, channels ...stri
 			}
 		}
 	})
-	if _, err := h.memory.Open(channels, nil, hub.NewWaiter()); err != nil {
+	if _, err := h.memory.Open(0, channels, nil, hub.NewWaiter()); err != nil {
 		t.Fatal(err)
 	}
 	h.start()
@@ -91,7 +91,7 @@ func (h *probed) awaitMessage(channel, payload string) {
 func (h *probed) events(channel string) (events []ssetest.Event) {
 	h.t.Helper()
 	w := hub.NewWaiter()
-	s, err := h.memory.Open([]string{channel}, nil, w)
+	s, err := h.memory.Open(0, []string{channel}, nil, w)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -288,7 +288,7 @@ func TestOurOwnMessagesAreNeverBuffered(t *testing.T) {
 	h := startProbed(t, server.URL(), time.Minute, "a")
 	h.awaitProved(1)
 	for _, ours := range []string{hub.Reserved + "x", h.subscriber.prober.channel} {
-		h.memory.Open([]string{ours}, nil, hub.NewWaiter())
+		h.memory.Open(0, []string{ours}, nil, hub.NewWaiter())
 		h.awaitLive(ours)
 		server.Publish(ours, "forged")
 		server.Publish("a", ours)

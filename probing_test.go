@@ -139,7 +139,7 @@ func TestAProbeTellsThatPingsDoNotReachRedis(t *testing.T) {
 				until := func(then int64) { time.Sleep(time.Duration(then-now()) * time.Millisecond) }
 				if test.ping {
 					until(at - test.age.Milliseconds())
-					if _, err := w.hub.memory.Open([]string{"a", "b"}, nil, hub.NewWaiter()); err != nil {
+					if _, err := w.hub.memory.Open(0, []string{"a", "b"}, nil, hub.NewWaiter()); err != nil {
 						t.Fatal(err)
 					}
 					g.replies.Next()

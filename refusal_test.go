@@ -190,7 +190,7 @@ func TestForbiddenChannelsOfAnOutage(t *testing.T) {
 	for _, name := range append(manyChannels(597), "no1", "no2", "no3") {
 		v := viewing{name: name, wake: hub.NewWaiter()}
 		var err error
-		if v.s, err = h.memory.Open([]string{name}, nil, v.wake); err != nil {
+		if v.s, err = h.memory.Open(0, []string{name}, nil, v.wake); err != nil {
 			t.Fatal(err)
 		}
 		v.s.Begin(hub.Start{}, h.memory.Clock.Now())

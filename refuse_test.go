@@ -25,7 +25,7 @@ func refusing(t *testing.T, h *Handler) {
 		t.Fatal(err)
 	}
 	full := newHub("full", settings, zap.NewNop())
-	if _, err := full.memory.Open([]string{"held"}, nil, hub.NewWaiter()); err != nil {
+	if _, err := full.memory.Open(0, []string{"held"}, nil, hub.NewWaiter()); err != nil {
 		t.Fatal(err)
 	}
 	h.claim = &sharedClaim{claim: &claim{hub: full, settings: settings}, log: zap.NewNop()}

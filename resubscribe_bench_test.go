@@ -68,7 +68,7 @@ func resubscribeHub(b *testing.B, url string) *redisHub {
 	b.Cleanup(func() { _ = h.Destruct() })
 	w := hub.NewWaiter()
 	for i := range massChannels {
-		if _, err := h.memory.Open([]string{fmt.Sprintf("job:00000000-0000-%d", i)}, nil, w); err != nil {
+		if _, err := h.memory.Open(0, []string{fmt.Sprintf("job:00000000-0000-%d", i)}, nil, w); err != nil {
 			b.Fatal(err)
 		}
 	}

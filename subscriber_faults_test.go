@@ -66,7 +66,7 @@ func TestARedisThatFailsACommandOfTheSubscriptionIsLeft(t *testing.T) {
 			h := startProbed(t, fake.url(), time.Minute, "a")
 			h.awaitProved(1)
 			fake.set(func() { fake.says = map[string]string{command: "-ERR failing\r\n"} })
-			if _, err := h.memory.Open([]string{"b"}, nil, hub.NewWaiter()); err != nil {
+			if _, err := h.memory.Open(0, []string{"b"}, nil, hub.NewWaiter()); err != nil {
 				t.Fatal(err)
 			}
 			await(t, "an outage", func() bool { return len(h.causes()) > 0 })
@@ -146,7 +146,7 @@ func TestSubscriptionsWaitForTheRepliesOfThoseBefore(t *testing.T) {
 	proxy.SetDropToClient(true)
 	// As internal/hub has it.
 	const maxBatch, maxUnanswered = 512, 8 * 512
-	opened, err := h.memory.Open(jobNames(2*maxUnanswered), nil, hub.NewWaiter())
+	opened, err := h.memory.Open(0, jobNames(2*maxUnanswered), nil, hub.NewWaiter())
 	if err != nil {
 		t.Fatal(err)
 	}

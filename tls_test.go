@@ -83,7 +83,7 @@ func TestRedisOverTLS(t *testing.T) {
 		t.Errorf("the causes are %q", causes)
 	}
 	h.trust(trusted)
-	if _, err := h.memory.Open([]string{"a"}, nil, hub.NewWaiter()); err != nil {
+	if _, err := h.memory.Open(0, []string{"a"}, nil, hub.NewWaiter()); err != nil {
 		t.Fatal(err)
 	}
 	h.awaitLive("a")

@@ -46,7 +46,7 @@ func TestAMessageIsOneAllocation(t *testing.T) {
 	names := budgetNames(100)
 	for _, name := range names {
 		for range 3 {
-			if _, err := h.Open([]string{name}, []string{"*"}, NewWaiter()); err != nil {
+			if _, err := h.Open(0, []string{name}, []string{"*"}, NewWaiter()); err != nil {
 				t.Fatal(err)
 			}
 		}

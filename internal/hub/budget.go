@@ -20,7 +20,8 @@ func channelCost(name string) int64 { return bufferCost + int64(len(name)) }
 
 // enforce evicts what is over the budget, in this order:
 //
-//  1. what lingers, with all its messages: the longest first
+//  1. what lingers, with all its messages: the longest first, channels before all
+//     others that never had one
 //  2. warm channels that no stream reads: the quietest first
 //  3. messages: the oldest first, of whichever channel
 func (h *Hub) enforce() {
@@ -88,25 +89,6 @@ func (h *Hub) makeRoomLocked(channel string) bool {
 	return true
 }
 
-// dropLingeringLocked gives up the subscription that has lingered longest, but no
-// pattern that serves channels.
-func (h *Hub) dropLingeringLocked() bool {
-	for e := h.lingering.Front(); e != nil; e = e.Next() {
-		sub := e.Value.(*subscription)
-		if sub.serves > 0 {
-			continue
-		}
-		h.unlingerLocked(sub)
-		h.queueLocked(sub)
-		h.forgetLocked(sub, gapEvicted)
-		if b := sub.buf; b != nil && b.warm != nil && !watchedLocked(b) {
-			h.discardLocked(b, gapEvicted) // else a pattern would still hold b
-		}
-		return true
-	}
-	return false
-}
-
 // dropQuietestLocked gives up the warm channel that has been quiet for longest.
 func (h *Hub) dropQuietestLocked() bool {
 	e := h.warm.Front()
@@ -122,8 +104,8 @@ func watchedLocked(b *buffer) bool {
 	return slices.ContainsFunc(b.patterns, func(p *pattern) bool { return p.sub.streams > 0 })
 }
 
-// maxLook bounds the search of dropUnwatchedLocked. If streams of patterns read so
-// many channels, the oldest messages go instead.
+// maxLook bounds the searches under a lock for what is best given up. If streams of
+// patterns read so many channels, the oldest messages go instead.
 const maxLook = 16
 
 // dropUnwatchedLocked gives up the quietest of the warm channels that no stream

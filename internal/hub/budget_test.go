@@ -34,7 +34,7 @@ func budgetSettle(h *Hub) {
 func budgetVisit(t testing.TB, h *Hub, channels ...string) {
 	for _, channel := range channels {
 		w := NewWaiter()
-		s, err := h.Open([]string{channel}, nil, w)
+		s, err := h.Open(0, []string{channel}, nil, w)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,7 +44,7 @@ const (
 	frameCost   = 64  // struct 48; a body is rounded up as a payload is
 	indexCost   = 16  // a message's slot in a pattern's index, 8 to 16
 	gapCost     = 96  // a gap entry: a slot of 72 in a ring
-	bufferCost  = 576 // buffer 416, subscription 80, lingering 48, its place in the map some 40
+	bufferCost  = 576 // buffer 416, subscription 128, its place in the map some 40
 )
 
 // Limits bound one buffer.
@@ -365,6 +365,13 @@ func (b *buffer) removePattern(p *pattern) (delivered bool) {
 	defer b.check()
 	b.patterns = slices.DeleteFunc(slices.Clone(b.patterns), func(q *pattern) bool { return q == p })
 	return b.sub != nil && b.sub.state == stateLive || slices.ContainsFunc(b.patterns, (*pattern).isLive)
+}
+
+// isBare reports whether the channel never had a message.
+func (b *buffer) isBare() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.count == 0 && b.breaks.len() == 0
 }
 
 func (b *buffer) isEmpty() bool {

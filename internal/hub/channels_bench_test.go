@@ -19,7 +19,7 @@ func overChannels(b *testing.B, run func(b *testing.B, names []string)) {
 func benchWatched(b *testing.B, names []string, keep ...string) *Hub {
 	h := budgetHub(keep...)
 	for _, name := range names {
-		if _, err := h.Open([]string{name}, nil, NewWaiter()); err != nil {
+		if _, err := h.Open(0, []string{name}, nil, NewWaiter()); err != nil {
 			b.Fatal(err)
 		}
 	}

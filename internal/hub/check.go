@@ -78,8 +78,10 @@ func (s *subscription) broken() string {
 		return "alone is false while the subscription is live or denied"
 	case (s.state == stateLeaving || s.state == stateGone) && s.wanted():
 		return "nobody wants what is out of the hub"
-	case s.linger != nil && (s.streams > 0 || s.kept):
+	case s.lingers && (s.streams > 0 || s.kept):
 		return "what is held or kept does not linger"
+	case s.bare && !s.lingers:
+		return "what is listed as bare lingers"
 	case s.streams < 0 || s.serves < 0:
 		return "streams and serves count what is there"
 	case s.servedBy != nil && s.state == stateLive:

@@ -8,7 +8,7 @@ import (
 // opening returns a stream of channels and patterns from now on.
 func (w *world) opening(channels, patterns []string) *Stream {
 	w.t.Helper()
-	s, err := w.hub.Open(channels, patterns, NewWaiter())
+	s, err := w.hub.Open(0, channels, patterns, NewWaiter())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestAnOvertakenPatternIsToldBeforeWhatOthersBring(t *testing.T) {
 		w.publish("a", 0)
 	}
 	w.settle()
-	s, err := w.hub.Open(nil, []string{"[ab]", "*"}, NewWaiter())
+	s, err := w.hub.Open(0, nil, []string{"[ab]", "*"}, NewWaiter())
 	if err != nil {
 		t.Fatal(err)
 	}

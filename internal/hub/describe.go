@@ -36,7 +36,7 @@ func (t *timeline) describe(out *strings.Builder, sub *subscription, bytes func(
 	}
 	if sub != nil {
 		streams = sub.streams
-		if sub.linger != nil {
+		if sub.lingers {
 			state += ", lingers"
 		}
 	}

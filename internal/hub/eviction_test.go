@@ -34,7 +34,7 @@ func (e *evicting) open(channels, patterns []string) *Stream {
 
 func (e *evicting) openAt(at Start, channels, patterns []string) *Stream {
 	e.t.Helper()
-	s, err := e.Hub.Open(channels, patterns, NewWaiter())
+	s, err := e.Hub.Open(0, channels, patterns, NewWaiter())
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestTotalSizeInWhichNoMessageFits(t *testing.T) {
 		s := e.open([]string{"a"}, nil)
 		const pattern = gapCost // stands in it for what there was no room for
 		e.setTotal(channelCost("a") + pattern)
-		if _, err := e.Hub.Open([]string{"b"}, nil, NewWaiter()); err != ErrTooManyChannels {
+		if _, err := e.Hub.Open(0, []string{"b"}, nil, NewWaiter()); err != ErrTooManyChannels {
 			t.Errorf("another channel: %v", err)
 		}
 		for range 3 {
@@ -209,7 +209,7 @@ func TestMessageOverHalfOfTotalSizeIsAGapAndEvictsNothing(t *testing.T) {
 		Limits: Limits{Messages: 1000, Bytes: most / 2, Message: most, MaxAge: 1 << 40},
 		Budget: Budget{Bytes: most, Channels: 1000},
 	}, func() {})
-	stream, err := h.Open([]string{"a"}, nil, NewWaiter())
+	stream, err := h.Open(0, []string{"a"}, nil, NewWaiter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestMessageOverHalfOfTotalSizeIsAGapAndEvictsNothing(t *testing.T) {
 func TestMessageOverMaxMessageIsAGapInChannelsAndPatterns(t *testing.T) {
 	w := newWorld(t, Limits{Messages: 10, Bytes: 1 << 20, Message: 100})
 	channel := w.opened(cursor{}, "a")
-	pattern, err := w.hub.Open(nil, []string{"[ab]"}, NewWaiter())
+	pattern, err := w.hub.Open(0, nil, []string{"[ab]"}, NewWaiter())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func TestAChannelTakesUpThePatternThatDeliversForIt(t *testing.T) {
 		a.cut()
 		w.hub.dropIdle(0)
 		w.settle()
-		if w.hub.patterns.len()+w.hub.buffers.len()+w.hub.lingering.Len() > 0 {
+		if w.hub.patterns.len()+w.hub.buffers.len()+w.hub.lingering.all.n > 0 {
 			t.Errorf("left over: %v, %v", w.hub.patterns.all, w.hub.buffers.all)
 		}
 	})

@@ -41,17 +41,17 @@ type Hub struct {
 	buffers      roster[*buffer]
 	patterns     roster[*pattern]
 	queue        ring[*subscription] // for the writer to look at
-	lingering    list.List           // of *subscription that only lingers, longest first
-	warm         list.List           // of *buffer without a subscription of its own, quietest first
-	denials      ring[denial]        // oldest first
-	opened       opened              // what channels with a stream take
-	channelBytes int64               // what all channels take by being there
+	lingering    lingering
+	warm         list.List    // of *buffer without a subscription of its own, quietest first
+	denials      ring[denial] // oldest first
+	opened       opened       // what channels with a stream take
+	channelBytes int64        // what all channels take by being there
 }
 
 // New makes an empty hub. The reader goroutine calls counted for each message
 // that it has received.
 func New(b Bounds, counted func()) *Hub {
-	h := &Hub{Clock: newClock(), counted: counted, kick: make(chan struct{}, 1)}
+	h := &Hub{Clock: newClock(), counted: counted, kick: make(chan struct{}, 1), lingering: newLingering()}
 	// Seqs start at random so that an id says nothing about how long the hub
 	// has run, low enough that they never wrap.
 	h.first = rand.Uint64N(1 << 48)
@@ -85,9 +85,9 @@ func (h *Hub) configured(after Bounds, keep []string) []*buffer {
 }
 
 // Open makes a stream of these channels and patterns, which must differ, and has
-// w woken for them. If the hub has no room for all the channels Open fails and
+// w woken for them. by is whose the channels are that are opened first. If the hub has no room for all the channels Open fails and
 // has changed nothing. The stream lasts until Close.
-func (h *Hub) Open(channels, patterns []string, w *Waiter) (*Stream, error) {
+func (h *Hub) Open(by Caller, channels, patterns []string, w *Waiter) (*Stream, error) {
 	s := &Stream{progress: &h.progress}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,12 +100,12 @@ func (h *Hub) Open(channels, patterns []string, w *Waiter) (*Stream, error) {
 			fresh = append(fresh, channel)
 			continue
 		}
-		s.add(h.joinChannelLocked(channel), w)
+		s.add(h.joinChannelLocked(channel, by), w)
 	}
 	// New channels come last: to make room for one of them a lingering one of
 	// those above could have been given up.
 	for _, channel := range fresh {
-		s.add(h.joinChannelLocked(channel), w)
+		s.add(h.joinChannelLocked(channel, by), w)
 	}
 	for _, name := range patterns {
 		s.add(h.joinPatternLocked(name), w)

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"container/list"
 	"slices"
 	"testing"
 )
@@ -114,7 +113,7 @@ func TestABrokenInvariantIsSeen(t *testing.T) {
 	for invariant, sub := range map[string]*subscription{
 		"alone is false while the subscription is live or denied": {state: stateDenied, alone: true},
 		"nobody wants what is out of the hub":                     {state: stateGone, streams: 1},
-		"what is held or kept does not linger":                    {state: stateLive, kept: true, linger: new(list.Element)},
+		"what is held or kept does not linger":                    {state: stateLive, kept: true, lingers: true},
 		"streams and serves count what is there":                  {state: stateUnasked, streams: -1},
 		"nothing serves a channel that is live itself":            {state: stateLive, streams: 1, servedBy: pat},
 		"somebody wants a pattern that serves":                    {state: stateUnasked, serves: 1},

@@ -37,7 +37,7 @@ func (m *mover) open(node int) {
 	m.node = node
 	w := m.nodes[node]
 	m.wake = NewWaiter()
-	m.stream, _ = w.hub.Open(m.channels, m.patterns, m.wake) // there is room
+	m.stream, _ = w.hub.Open(0, m.channels, m.patterns, m.wake) // there is room
 	if w.redis.Up {
 		w.settle()
 	}

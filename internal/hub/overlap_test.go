@@ -117,7 +117,7 @@ func TestLastOverAChannelAndItsPattern(t *testing.T) {
 		w.publish("a", 0)
 	}
 	w.settle()
-	s, err := w.hub.Open([]string{"a"}, []string{"*"}, NewWaiter())
+	s, err := w.hub.Open(0, []string{"a"}, []string{"*"}, NewWaiter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestAStartInAnOutageOfOneOfTwoPatternsHasAGap(t *testing.T) {
 				w.down()
 				w.publish("a", 0) // lost
 				w.redis.Up, w.redis.Deny["*"] = true, true
-				s, err := w.hub.Open(nil, []string{"*", "[ab]"}, NewWaiter())
+				s, err := w.hub.Open(0, nil, []string{"*", "[ab]"}, NewWaiter())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -156,7 +156,7 @@ func TestAStartInAnOutageOfOneOfTwoPatternsHasAGap(t *testing.T) {
 // resumed returns a stream that goes on from another node's cursor.
 func (w *world) resumed(c cursor, channels, patterns []string) *Stream {
 	w.t.Helper()
-	s, err := w.hub.Open(channels, patterns, NewWaiter())
+	s, err := w.hub.Open(0, channels, patterns, NewWaiter())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -252,11 +252,14 @@ func TestPatternThatGoesToMakeRoomForItsMessage(t *testing.T) {
 	w := newWorld(t, roomy)
 	w.hub.bound(func(b *Bounds) { b.Budget.Channels = 1 })
 	w.hub.Close(w.opening(nil, []string{"[ab]"}))
-	w.hub.Close(w.opening([]string{"c"}, nil))
+	c := w.opening([]string{"c"}, nil)
+	w.publish("c", 0) // or c, which never had a message, would go first
+	w.settle()
+	w.hub.Close(c)
 	all := w.opening(nil, []string{"*"})
 	w.publish("a", 0)
 	w.settle()
-	expect(t, all, "1")
+	expect(t, all, "2")
 	if b := w.hub.buffers.get("a"); w.hub.buffers.len() != 1 || w.hub.patterns.get("[ab]") != nil || len(b.patterns) != 1 {
 		t.Errorf("%d channels, want 1, and no pattern [ab]", w.hub.buffers.len())
 	}

@@ -141,6 +141,9 @@ func (h *Hub) appendLocked(b *buffer, payload string) []*pattern {
 	if b.warm != nil {
 		h.warm.MoveToBack(b.warm)
 	}
+	if b.sub != nil {
+		h.notBareLocked(b.sub)
+	}
 	return b.patterns
 }
 

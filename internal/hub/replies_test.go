@@ -13,7 +13,7 @@ import (
 func asking(t *testing.T, channels ...string) (*Hub, *Replies) {
 	t.Helper()
 	h := budgetHub()
-	if _, err := h.Open(channels, nil, NewWaiter()); err != nil {
+	if _, err := h.Open(0, channels, nil, NewWaiter()); err != nil {
 		t.Fatal(err)
 	}
 	return h, h.NewReplies()
@@ -173,7 +173,7 @@ func TestAPingThatIsNotHeardOf(t *testing.T) {
 func TestDescribeTellsWhatLingers(t *testing.T) {
 	h := budgetHub("job:*")
 	w := NewWaiter()
-	s, err := h.Open([]string{"news"}, []string{"job:*"}, w)
+	s, err := h.Open(0, []string{"news"}, []string{"job:*"}, w)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func (c *sceneClient) join(n *sceneNode, at Start, cut string) (err error) {
 		}
 	}
 	c.timeout = n.hub.Clock.Monotonic() + sceneOpenTimeout.Milliseconds()
-	if c.stream, err = n.hub.Open(c.channels, c.patterns, c.wake); err != nil {
+	if c.stream, err = n.hub.Open(0, c.channels, c.patterns, c.wake); err != nil {
 		c.stream = nil
 		n.scene.result("error: %v", err)
 		return nil

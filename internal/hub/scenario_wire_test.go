@@ -40,7 +40,7 @@ func newSceneIDs() sceneIDs { return sceneIDs{began: time.Now()} }
 
 // born notes where a hub's life begins: at the cursor of a stream of nothing.
 func (ids *sceneIDs) born(name string, h *Hub) {
-	s, err := h.Open(nil, nil, NewWaiter())
+	s, err := h.Open(0, nil, nil, NewWaiter())
 	if err != nil {
 		panic(err)
 	}

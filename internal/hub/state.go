@@ -75,7 +75,7 @@ func (s *subscription) on(e event) bool {
 
 // wanted reports whether the subscription is to be there: streams hold it, the
 // configuration keeps it, or it lingers.
-func (s *subscription) wanted() bool { return s.streams > 0 || s.kept || s.linger != nil }
+func (s *subscription) wanted() bool { return s.streams > 0 || s.kept || s.lingers }
 
 // toWrite returns which command has to be written for the subscription, an
 // empty kind if none.

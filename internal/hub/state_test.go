@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"container/list"
 	"os"
 	"regexp"
 	"strings"
@@ -28,7 +27,7 @@ func TestWhatIsWrittenInEachState(t *testing.T) {
 			continue
 		}
 		holdToTable(t, row[1]+", wanted", row[2], subscription{state: s, streams: 1})
-		holdToTable(t, row[1]+", lingering", row[2], subscription{state: s, linger: new(list.Element)})
+		holdToTable(t, row[1]+", lingering", row[2], subscription{state: s, lingers: true})
 		holdToTable(t, row[1]+", not wanted", row[3], subscription{state: s})
 	}
 	if len(seen) != len(stateNames) {

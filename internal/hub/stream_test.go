@@ -34,7 +34,7 @@ func (w *world) opened(c cursor, channels ...string) *Stream {
 // joined returns a stream that nobody has waited for.
 func (w *world) joined(channels ...string) *Stream {
 	w.t.Helper()
-	s, err := w.hub.Open(channels, nil, NewWaiter())
+	s, err := w.hub.Open(0, channels, nil, NewWaiter())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,10 +1,6 @@
 package hub
 
-import (
-	"container/list"
-	"slices"
-	"time"
-)
+import "slices"
 
 // subscription is the hub's refcounted interest in one channel or pattern.
 //
@@ -32,11 +28,16 @@ type subscription struct {
 
 	// Who wants it.
 	// Invariant: nobody does once it is out of the hub.
-	kept    bool          // of a pattern: the configuration keeps it
-	streams int           // how many hold it
-	linger  *list.Element // its place in Hub.lingering; nil: it does not linger
+	kept    bool // of a pattern: the configuration keeps it
+	lingers bool // it is in Hub.lingering
+	streams int  // how many hold it
 
+	// While it lingers.
+	bare         bool // of a channel: it never had a message
+	links        [chains]link
 	lingersSince int64 // monotonic milliseconds
+
+	caller Caller // of a channel: who opened it first
 
 	// Of a channel: the pattern that serves it, one of those that cover it. The
 	// pattern delivers the channel's messages, or will once the pattern is live:
@@ -74,14 +75,14 @@ func (s *subscription) setServedBy(p *pattern) {
 //	the subscription lingers         it, as if it had never been left
 //	its UNSUBSCRIBE is queued        it, the same; nothing will be written
 //	its UNSUBSCRIBE is written       a new one, which Redis has to confirm
-func (h *Hub) joinChannelLocked(channel string) *subscription {
+func (h *Hub) joinChannelLocked(channel string, by Caller) *subscription {
 	b := h.buffers.get(channel)
 	if b == nil {
 		h.makeRoomLocked(channel)
 		b = h.addBufferLocked(channel)
 	}
 	if b.sub == nil {
-		b.sub = &subscription{buf: b, line: &b.timeline}
+		b.sub = &subscription{buf: b, line: &b.timeline, caller: by}
 		b.sub.setServedBy(servingPattern(b))
 		if p := b.sub.servedBy; p != nil {
 			h.lingerLocked(p.sub) // p stays, also if its PUNSUBSCRIBE is queued
@@ -111,13 +112,6 @@ func (h *Hub) joinLocked(sub *subscription) {
 	sub.check()
 }
 
-func (h *Hub) unlingerLocked(sub *subscription) {
-	if sub.linger != nil {
-		h.lingering.Remove(sub.linger)
-		sub.linger = nil
-	}
-}
-
 func (h *Hub) leaveLocked(sub *subscription) {
 	sub.streams--
 	if sub.buf != nil && sub.streams == 0 {
@@ -125,15 +119,6 @@ func (h *Hub) leaveLocked(sub *subscription) {
 	}
 	h.lingerLocked(sub)
 	sub.check()
-}
-
-// lingerLocked has sub linger if nobody wants it. From then on it is wanted.
-func (h *Hub) lingerLocked(sub *subscription) {
-	if sub.wanted() {
-		return
-	}
-	sub.lingersSince = h.Clock.Monotonic()
-	sub.linger = h.lingering.PushBack(sub)
 }
 
 // countSubscriptionsLocked counts the patterns and the channels with a
@@ -156,31 +141,6 @@ func (h *Hub) wakeWriter() {
 	select {
 	case h.kick <- struct{}{}:
 	default: // the writer has been woken already and has not looked yet
-	}
-}
-
-// dropIdle gives up the subscriptions that no stream has used for linger.
-func (h *Hub) dropIdle(linger time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	cutoff := h.Clock.Monotonic() - linger.Milliseconds()
-	for e := h.lingering.Front(); e != nil; {
-		sub := e.Value.(*subscription)
-		e = e.Next()
-		if sub.lingersSince > cutoff {
-			return
-		}
-		// A denial is remembered for its time. A pattern goes once the channels
-		// that it serves are live.
-		if sub.state == stateDenied || sub.serves > 0 {
-			continue
-		}
-		h.unlingerLocked(sub)
-		if sub.state == stateUnasked && !sub.queued {
-			h.forgetLocked(sub, gapNotBuffered)
-			continue
-		}
-		h.queueLocked(sub)
 	}
 }
 

@@ -58,7 +58,7 @@ func (s *Stream) live() bool {
 // the confirmations, as the handler does. It reports false if it was turned away.
 func (v *viewer) open(hurry bool) bool {
 	v.wake = NewWaiter()
-	s, err := v.w.hub.Open(v.channels, v.patterns, v.wake)
+	s, err := v.w.hub.Open(0, v.channels, v.patterns, v.wake)
 	if err != nil {
 		v.w.note("open %v %v: %v", v.channels, v.patterns, err)
 		return false

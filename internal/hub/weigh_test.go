@@ -12,6 +12,7 @@ func (w *world) weigh() {
 			}
 		}
 	}
+	bytes += leaverCost * int64(len(w.hub.lingering.callers))
 	for b := range w.hub.buffers.each() {
 		messages += int64(b.entries.len())
 		bytes += channelCost(b.name) + gapCost*int64(b.breaks.len())

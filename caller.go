@@ -1,0 +1,31 @@
+package redissse
+
+import (
+	"hash/maphash"
+	"net/http"
+	"net/netip"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
+)
+
+// ipv6Site is how much of an IPv6 address tells callers apart: whoever has one
+// address of a network has its other 2^64, too.
+const ipv6Site = 64
+
+var callerSeed = maphash.MakeSeed()
+
+// callerOf returns who opens a stream: the client's address as Caddy knows it,
+// which asks its trusted_proxies.
+func callerOf(r *http.Request) hub.Caller {
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return 0 // of a Unix socket
+	}
+	if ip = ip.Unmap().WithZone(""); ip.Is6() {
+		ip = netip.PrefixFrom(ip, ipv6Site).Masked().Addr()
+	}
+	return hub.Caller(maphash.Comparable(callerSeed, ip))
+}
