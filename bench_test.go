@@ -39,7 +39,7 @@ func benchHub(b *testing.B, streams int) (*redisHub, []*delivery, []*hub.Waiter)
 		}
 		s.Begin(hub.Start{}, 0)
 		out := &sink{w: discard{}, control: http.NewResponseController(discard{}), watched: true, begun: true}
-		deliveries = append(deliveries, &delivery{
+		deliveries = append(deliveries, &delivery{turns: replayTurns,
 			hub: h, wake: w, stream: s, format: &f, sink: out,
 			ending: newEnding(newDrain(), h, w, time.Time{}), metrics: newRouteMetrics("bench", "a"),
 		})

@@ -18,6 +18,7 @@ type delivery struct {
 	admission admission   // to the limits on streams
 	stream    *hub.Stream // nil unless there was room for it
 	format    *hub.Format
+	turns     turns         // of streams that are behind
 	retry     time.Duration // what the client is told to wait before it comes back
 	beatEvery time.Duration // how long at most without a cursor
 	beat      *time.Timer   // of the next one
@@ -136,9 +137,13 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 		d.sink.begun, mark = true, false
 		work.out = d.stream.AppendCursor(work.out, d.format)
 	}
-	for {
+	for behind := d.stream.Replays(); ; behind = true {
 		b := &work.batch
-		d.stream.Read(b)
+		if behind {
+			d.turns.take(func() { d.stream.Read(b) })
+		} else {
+			d.stream.Read(b)
+		}
 		if err := d.encode(work); err != nil {
 			return err
 		}

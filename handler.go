@@ -117,6 +117,7 @@ type Handler struct {
 	claim        *sharedClaim
 	limits       *streamLimits
 	cors         *cors
+	turns        turns
 }
 
 // Drain says over which time streams end, each at a random moment of it, so
@@ -205,7 +206,7 @@ func (h *Handler) resolve() error {
 	if h.Drain != nil {
 		window = *h.Drain
 	}
-	h.drain = newDrain()
+	h.drain, h.turns = newDrain(), replayTurns
 	h.route = strings.Join(slices.Concat(h.Channels, h.Patterns), " ")
 	return errors.Join(
 		h.resolveMaxAge(),
@@ -328,7 +329,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 	}
 	d := &delivery{
 		hub: from, claim: h.claim, wake: hub.NewWaiter(), format: &h.format, metrics: h.metrics,
-		retry: h.retry, beatEvery: h.heartbeat,
+		retry: h.retry, beatEvery: h.heartbeat, turns: h.turns,
 	}
 	defer func() {
 		if opened == nil {

@@ -290,5 +290,8 @@ func (src *source) collectBreaks(s *Stream, b *Batch) {
 // carries where the stream is.
 func (s *Stream) AppendCursor(dst []byte, f *Format) []byte { return f.appendCursor(dst, s.cursor) }
 
+// Replays reports whether the stream has not come yet to where it began to be live.
+func (s *Stream) Replays() bool { return s.cursor.seq < s.opened }
+
 // Replayed reports whether an item of the stream is from before it began.
 func (s *Stream) Replayed(it *Item) bool { return it.seq <= s.opened }
