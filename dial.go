@@ -108,8 +108,3 @@ func (w *watchedConn) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// silent returns for how long no byte has come.
-func (w *watchedConn) silent() time.Duration {
-	return time.Duration(w.clock.Monotonic()-w.read.Load()) * time.Millisecond
-}

@@ -86,13 +86,15 @@ func (g *generation) options(over context.Context) *redis.Options {
 	return o
 }
 
-// watch ends the generation if no byte has come for dead. Bytes count, not
-// whole messages: a large one on a slow link is no silence.
+// watch ends the generation if no byte has come for dead, of the time in which
+// this process has run. Bytes count, not whole messages: a large one on a slow link
+// is no silence.
 func (g *generation) watch(dead time.Duration) {
-	silent := time.Duration(g.memory.Clock.Monotonic()-g.born) * time.Millisecond
+	since := g.born
 	if w := g.conn.Load(); w != nil {
-		silent = w.silent()
+		since = w.read.Load()
 	}
+	silent := time.Duration(g.subscriber.pauses.ran(since, g.memory.Clock.Monotonic())) * time.Millisecond
 	if silent > dead {
 		g.fail(fmt.Errorf("%w for %s", errSilent, silent.Round(tickInterval)))
 	}

@@ -225,7 +225,7 @@ func (g *generation) heard(m *redis.Message) error {
 
 // watchProbe ends the generation if its probe is lost.
 func (g *generation) watchProbe() {
-	if g.probing.overdue(g.memory.Clock.Monotonic()) {
+	if g.probing.overdue(g.memory.Clock.Monotonic(), &g.subscriber.pauses) {
 		g.fail(fmt.Errorf("%w: a message to itself is missing after %s", errDeaf, probeTimeout))
 	}
 }

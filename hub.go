@@ -94,6 +94,7 @@ func (h *redisHub) Destruct() error {
 }
 
 func (h *redisHub) tick(ctx context.Context) {
+	h.subscriber.pauses.tick(h.memory.Clock.Monotonic()) // a pause may come before the first tick
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	for {

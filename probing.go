@@ -98,16 +98,17 @@ func (p *probing) answered(sent int64) {
 	p.ponged = sent
 }
 
-// overdue reports that the probe under way is lost. The answer to a PING that
+// overdue reports that the probe under way is lost, which takes time in which this
+// process ran. The answer to a PING that
 // was written after Redis had taken the probe comes behind it, as one server
 // answers in order. So as long as that PONG is missing the probe may still be
 // on its way: behind a large message that arrives slowly, or behind a backlog
 // of hours. While bytes progress nothing fails; if they do not, the watchdog
 // sees it.
-func (p *probing) overdue(now int64) bool {
+func (p *probing) overdue(now int64, stood *pauses) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.payload == "" || p.acked == 0 || now-p.acked <= probeTimeout.Milliseconds() {
+	if p.payload == "" || p.acked == 0 || stood.ran(p.acked, now) <= probeTimeout.Milliseconds() {
 		return false
 	}
 	p.proved = false

@@ -58,7 +58,7 @@ func TestAProbeIsLostOnlyIfAPongOvertookIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := startedProbing(t, 50)
 			test.happens(p)
-			if got := p.overdue(test.at); got != test.overdue {
+			if got := p.overdue(test.at, &pauses{}); got != test.overdue {
 				t.Errorf("overdue is %v", got)
 			}
 		})
@@ -94,7 +94,7 @@ func TestOnlyTheNewestProbeProvesDelivery(t *testing.T) {
 	p.arrived("three")
 	p.begin("four", time.Now(), 1, hub.Mark{})
 	p.acknowledged("four", 1, true)
-	p.overdue(2 + probeMillis)
+	p.overdue(2+probeMillis, &pauses{})
 	step("a weak one did not come", false)
 	if !p.begin("five", time.Now(), 1, hub.Mark{}) {
 		t.Error("a weak probe is under way for ever")
@@ -103,7 +103,7 @@ func TestOnlyTheNewestProbeProvesDelivery(t *testing.T) {
 	p.arrived("five")
 	p.begin("six", time.Now(), 2, hub.Mark{})
 	p.acknowledged("six", 2, false)
-	p.overdue(3 + probeMillis)
+	p.overdue(3+probeMillis, &pauses{})
 	step("one is late, behind a backlog", false)
 	p.arrived("six")
 	step("it came after all", true)

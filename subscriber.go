@@ -27,6 +27,7 @@ type subscriber struct {
 	publisher *publisher
 	prober    prober
 
+	pauses     pauses                     // of the watchdog
 	generation atomic.Pointer[generation] // the current one, for the watchdog
 	connected  atomic.Bool                // Redis has answered in it
 
@@ -61,6 +62,7 @@ const tickInterval = 250 * time.Millisecond
 
 // watch ends a connection that has been silent, or deaf, for too long.
 func (s *subscriber) watch() {
+	s.pauses.tick(s.memory.Clock.Monotonic())
 	if g := s.generation.Load(); g != nil {
 		g.watch(s.settings.Load().deadAfter)
 		g.watchProbe()
