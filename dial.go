@@ -42,13 +42,21 @@ func baseOptions(o *redis.Options) *redis.Options {
 }
 
 // commandOptions returns what makes the client for commands other than the
-// subscription.
-func commandOptions(o *redis.Options) *redis.Options {
+// subscription. A connection that is idle for longer than trusted has to answer a
+// PING.
+func commandOptions(o *redis.Options, trusted time.Duration) *redis.Options {
 	c := baseOptions(o)
 	c.DialTimeout, c.ReadTimeout, c.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
 	c.PoolSize, c.MinIdleConns, c.MaxActiveConns = maxCommandConns, 0, maxCommandConns
 	c.PoolTimeout = poolTimeout
-	c.Dialer = dialer(o.TLSConfig, commandTimeout)
+	dial := dialer(o.TLSConfig, commandTimeout)
+	c.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return pooled(conn, trusted), nil
+	}
 	c.OnConnect = answersPing
 	return c
 }

@@ -14,7 +14,7 @@ func TestPooledSocketsCanBeLookedAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := commandOptions(o).Dialer(t.Context(), "tcp", o.Addr)
+	conn, err := commandOptions(o, idleTrusted).Dialer(t.Context(), "tcp", o.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

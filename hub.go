@@ -60,7 +60,7 @@ func newHub(name string, s *settings, log *zap.Logger) *redisHub {
 	h.settings.Store(s)
 	h.logger.Store(log)
 	h.memory = hub.New(s.Bounds, h.metrics.received.Inc)
-	h.publisher.settings = &h.settings
+	h.publisher.settings, h.publisher.trusted = &h.settings, idleTrusted
 	h.subscriber = subscriber{inForce: &h.inForce, memory: h.memory, publisher: &h.publisher, prober: newProber()}
 	return h
 }

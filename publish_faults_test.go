@@ -37,6 +37,7 @@ func TestPublishingToAFrozenRedisIsUnknownAndHappensOnceAtMost(t *testing.T) {
 	server := redistest.Start(t)
 	p := startPublishing(t, &Hub{Redis: server.URL()}, &PublishHandler{})
 	a := listen(t, server)
+	p.hub.publisher.trusted = time.Hour            // it is asked for no PING first
 	p.post("before").want(t, http.StatusOK, "", 1) // there is a connection now
 	server.Freeze()
 	p.post("frozen").want(t, http.StatusGatewayTimeout, dropUnknown, 1)
@@ -78,6 +79,7 @@ func TestALostAnswerIsUnknownAndIsNotRepeated(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr())
 	p := startPublishing(t, &Hub{Redis: proxy.URL()}, &PublishHandler{})
+	p.hub.publisher.trusted = time.Hour // it is asked for no PING first
 	a := listen(t, server)
 	p.post("before").want(t, http.StatusOK, "", 1)
 	proxy.SetDropToClient(true)

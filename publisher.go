@@ -83,6 +83,7 @@ func (libraryLog) Printf(_ context.Context, format string, args ...any) {
 type publisher struct {
 	settings *atomic.Pointer[settings] // the hub's, in force
 	breaker  breaker
+	trusted  time.Duration // for how long idle connections are
 
 	mu      sync.Mutex
 	current *commandClient // nil: none has been needed yet
@@ -150,10 +151,29 @@ func (p *publisher) attempt(ctx context.Context, channel string, payload []byte)
 		receivers, err = client.Publish(ctx, channel, m).Result()
 		return err
 	})
-	if err != nil {
-		return 0, &publishError{judge(err, m.sent, ctx.Err() != nil), err}
+	if err == nil {
+		return receivers, nil
 	}
-	return receivers, nil
+	if errors.Is(err, errWentIdle) {
+		p.renew() // the others of the pool are as old
+	}
+	v := judge(err, m.sent, ctx.Err() != nil)
+	if v.weight == weightFailure && m.sent && len(payload) > largePayload && p.answers() {
+		v.weight = weightNone
+	}
+	return 0, &publishError{v, err}
+}
+
+// largePayload is what takes time by itself, on a slow way to Redis or in a Redis that
+// hands it to thousands. Its size is the caller's choice: that it took too long
+// says little about Redis as long as that answers a PING.
+const largePayload = defaultMaxSize
+
+// answers reports whether Redis answers a PING.
+func (p *publisher) answers() bool {
+	return p.do(context.Background(), func(ctx context.Context, client *redis.Client) error {
+		return client.Ping(ctx).Err()
+	}) == nil
 }
 
 // outgoing is a payload that knows whether it has been on its way: go-redis
@@ -212,7 +232,7 @@ func (p *publisher) take() (c, unused *commandClient, err error) {
 		unused = p.retireLocked()
 	}
 	if p.current == nil {
-		p.current = &commandClient{Client: redis.NewClient(commandOptions(of)), of: of}
+		p.current = &commandClient{Client: redis.NewClient(commandOptions(of, p.trusted)), of: of}
 	}
 	p.stale = false
 	p.current.calls++

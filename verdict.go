@@ -86,6 +86,10 @@ func judgeRunning(err error, sent bool) verdict {
 		return judgeReply(reply) // Redis has not executed it
 	}
 	switch {
+	case isProtocolError(err):
+		return verdict{reason: dropRejected, status: http.StatusBadGateway, weight: weightSuccess}
+	case errors.Is(err, errWentIdle) && !isTimeout(err): // somebody has closed it, which is no news of Redis
+		return verdict{reason: dropUnreachable, status: http.StatusServiceUnavailable, again: true, weight: weightNone}
 	case errors.Is(err, redis.ErrPoolTimeout):
 		return verdict{reason: dropBusy, status: http.StatusServiceUnavailable, weight: weightNone}
 	case errors.Is(err, errPublisherClosed):
@@ -94,6 +98,13 @@ func judgeRunning(err error, sent bool) verdict {
 		return verdict{reason: dropUnknown, status: http.StatusGatewayTimeout}
 	}
 	return verdict{reason: dropUnreachable, status: http.StatusServiceUnavailable, again: true}
+}
+
+// isProtocolError reports whether Redis has closed the connection because of what the
+// command announced: a payload over its proto-max-bulk-len.
+func isProtocolError(err error) bool {
+	said, ok := errors.AsType[*hungUp](err)
+	return ok && strings.HasPrefix(said.reply, "ERR Protocol error")
 }
 
 // isWriteError reports whether the message could not be written to its end.
