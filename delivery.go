@@ -19,6 +19,7 @@ type delivery struct {
 	stream    *hub.Stream // nil unless there was room for it
 	format    *hub.Format
 	turns     turns         // of streams that are behind
+	latest    time.Time     // when its age ends it, zero for never
 	retry     time.Duration // what the client is told to wait before it comes back
 	beatEvery time.Duration // how long at most without a cursor
 	beat      *time.Timer   // of the next one
@@ -66,6 +67,26 @@ func (d *delivery) release() {
 		d.metrics.streams.Dec() // not before there is room for another one
 	}
 	d.claim.leave()
+}
+
+// awaitSettled waits until Redis has confirmed (or denied) all channels, for
+// timeout at the longest, so that what is published once the client sees the
+// stream open arrives. It reports false if the client went away.
+func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration) bool {
+	if s.Settled() {
+		return true
+	}
+	timer := time.AfterFunc(timeout, func() { wake.Signal(signalTimeout) })
+	defer timer.Stop()
+	for {
+		got := wake.Await()
+		if got&signalGone != 0 {
+			return false
+		}
+		if got&signalTimeout != 0 || s.Settled() {
+			return true
+		}
+	}
 }
 
 // run writes the stream until the client goes away or stalls, or its ending

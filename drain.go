@@ -10,6 +10,19 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
+// Drain says over which time streams end, each at a random moment of it, so
+// that clients do not all come back at once. With a grace_period it takes no
+// more than 4/5 of that, after which Caddy would cut them.
+type Drain struct {
+	// When the configuration is replaced, at most 1h. Negative: at once.
+	// Default: 30s
+	Reload caddy.Duration `json:"reload,omitempty"`
+
+	// When Caddy exits, which waits for it, at most 1h. Negative: at once.
+	// Default: 5s
+	Exit caddy.Duration `json:"exit,omitempty"`
+}
+
 // drain tells a configuration's streams that they have to end.
 type drain struct {
 	reload, exit time.Duration        // over which time, by why; not above 0: at once

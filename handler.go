@@ -120,19 +120,6 @@ type Handler struct {
 	turns        turns
 }
 
-// Drain says over which time streams end, each at a random moment of it, so
-// that clients do not all come back at once. With a grace_period it takes no
-// more than 4/5 of that, after which Caddy would cut them.
-type Drain struct {
-	// When the configuration is replaced, at most 1h. Negative: at once.
-	// Default: 30s
-	Reload caddy.Duration `json:"reload,omitempty"`
-
-	// When Caddy exits, which waits for it, at most 1h. Negative: at once.
-	// Default: 5s
-	Exit caddy.Duration `json:"exit,omitempty"`
-}
-
 // CaddyModule returns the Caddy module information.
 func (Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.redis_sse", New: func() caddy.Module { return new(Handler) }}
@@ -271,35 +258,30 @@ func (h *Handler) Cleanup() error {
 // for a reverse proxy's handle_response), HEAD with a stream's headers.
 // OPTIONS goes to the next handler, unless there are cors_origins.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if h.cors.answer(w, r) {
-		return nil
+	answered := h.cors.answer(w, r)
+	if !answered && r.Method == http.MethodOptions {
+		return next.ServeHTTP(w, r)
 	}
-	switch r.Method {
-	case http.MethodGet:
+	if !answered && (r.Method == http.MethodGet || r.Method == http.MethodPost) {
 		return h.serveStream(w, r)
-	case http.MethodPost:
-		if err := discardBody(w, r); err != nil {
-			return err
-		}
-		return h.serveStream(w, r)
-	case http.MethodHead:
+	}
+	leaveBody(w, r)
+	switch {
+	case answered:
+		return nil
+	case r.Method == http.MethodHead:
 		setHeaders(w.Header())
 		w.WriteHeader(http.StatusOK)
 		return nil
-	case http.MethodOptions:
-		return next.ServeHTTP(w, r)
 	}
 	w.Header().Set("Allow", "GET, HEAD, POST")
 	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q opens no stream", r.Method))
 }
 
 func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
-	channels, err := requestChannels(r, h.channels)
-	if err != nil {
-		return caddyhttp.Error(http.StatusBadRequest, err)
-	}
-	d, err := h.open(w, r, channels)
+	d, err := h.open(w, r)
 	if d == nil {
+		leaveBody(w, r)
 		return err
 	}
 	defer d.release()
@@ -318,7 +300,14 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 // open opens a stream and writes its headers. Without one it has answered a
 // request that there is no room for, or the client has gone, unless there is
 // an error.
-func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string) (opened *delivery, err error) {
+func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery, err error) {
+	if r.ContentLength > maxBody {
+		return nil, errBodyTooLarge
+	}
+	channels, err := requestChannels(r, h.channels)
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusBadRequest, err)
+	}
 	at, err := requestStart(r, h.from, h.ClientFrom)
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusBadRequest, err)
@@ -329,33 +318,57 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, channels []string
 	}
 	d := &delivery{
 		hub: from, claim: h.claim, wake: hub.NewWaiter(), format: &h.format, metrics: h.metrics,
-		retry: h.retry, beatEvery: h.heartbeat, turns: h.turns,
+		retry: h.retry, beatEvery: h.heartbeat, turns: h.turns, latest: h.latest(r),
 	}
 	defer func() {
 		if opened == nil {
 			d.release()
 		}
 	}()
-	if d.admission, err = h.limits.admit(replacerOf(r)); err != nil {
-		h.metrics.ends[endTurnedAway].Inc()
-		return nil, turnAway(w, r, err)
-	}
-	d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
-	if d.stream, err = from.memory.Open(callerOf(r), channels, h.patterns, d.wake); err != nil {
-		h.metrics.ends[endTurnedAway].Inc()
-		return nil, turnAway(w, r, err)
+	if err := h.admit(d, w, r, channels); err != nil {
+		return nil, h.refuse(w, r, err)
 	}
 	if !awaitSettled(d.stream, d.wake, h.openTimeout) {
 		return nil, nil // the client has gone
 	}
 	d.stream.Begin(at, from.memory.Clock.Now())
+	h.begin(d, w, r)
+	return d, nil
+}
+
+// admit takes what a stream needs: its place among the limits first, then its
+// body, which may take time, then its channels. Whether there is an error or
+// not, d holds what has been taken.
+func (h *Handler) admit(d *delivery, w http.ResponseWriter, r *http.Request, channels []string) (err error) {
+	if d.admission, err = h.limits.admit(replacerOf(r)); err != nil {
+		return err
+	}
+	if err := discardBody(w, r, newEnding(h.drain, d.hub, hub.NewWaiter(), d.latest)); err != nil {
+		return err
+	}
+	d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
+	d.stream, err = d.hub.memory.Open(callerOf(r), channels, h.patterns, d.wake)
+	return err
+}
+
+// refuse answers a request that has got no stream. One that cannot be answered
+// for a reason of its own, an HTTP error, is not turned away: err is returned.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) error {
+	if _, own := errors.AsType[caddyhttp.HandlerError](reason); own {
+		return reason
+	}
+	h.metrics.ends[endTurnedAway].Inc()
+	return turnAway(w, r, reason)
+}
+
+// begin begins the response.
+func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
 	limitUnacknowledged(r, max(unacknowledged, h.stallTimeout))
 	d.sink = newSink(w, r, h.stallTimeout)
-	d.ending = newEnding(h.drain, from, d.wake, h.latest(r))
+	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
 	h.metrics.streams.Inc()
-	return d, nil
 }
 
 // latest returns when a stream of r has to end because of its age, zero for
@@ -370,26 +383,6 @@ func (h *Handler) latest(r *http.Request) time.Time {
 		began = time.Now()
 	}
 	return began.Add(jitter(h.maxAge*9/10, h.maxAge))
-}
-
-// awaitSettled waits until Redis has confirmed (or denied) all channels, for
-// timeout at the longest, so that what is published once the client sees the
-// stream open arrives. It reports false if the client went away.
-func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration) bool {
-	if s.Settled() {
-		return true
-	}
-	timer := time.AfterFunc(timeout, func() { wake.Signal(signalTimeout) })
-	defer timer.Stop()
-	for {
-		got := wake.Await()
-		if got&signalGone != 0 {
-			return false
-		}
-		if got&signalTimeout != 0 || s.Settled() {
-			return true
-		}
-	}
 }
 
 // Interface guards

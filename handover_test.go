@@ -195,7 +195,7 @@ func (o *handover) replace(kept bool) error {
 // late opens a stream whose request reaches the old handler before the load, and is complete only after it.
 func (o *handover) late(kept bool, opts ...ssetest.Option) *ssetest.Stream {
 	o.t.Helper()
-	body, end := io.Pipe() // the handler reads it before it opens the stream
+	body, end := io.Pipe() // the handler before the old one reads it
 	replaced := make(chan error, 1)
 	go func() {
 		defer end.Close()

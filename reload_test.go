@@ -2,6 +2,7 @@ package redissse
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"reflect"
 	"slices"
@@ -47,7 +48,7 @@ func (g *gateway) awaitReleased(server *redistest.Server, key hubKey) {
 }
 
 // stepHandler is a Caddy handler that tells which configuration serves a request, to the client in X-Step, and to the test when
-// it is there.
+// it is there. It keeps a POST until it has all of its body.
 type stepHandler struct {
 	Step string `json:"step"`
 }
@@ -71,6 +72,9 @@ func (h *stepHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 	w.Header().Set("X-Step", h.Step)
 	if r.Method == http.MethodPost {
 		stepReached <- h.Step
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			return err
+		}
 	}
 	return next.ServeHTTP(w, r)
 }

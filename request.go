@@ -3,7 +3,6 @@ package redissse
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
@@ -68,25 +66,6 @@ func checkName(key, name string) error {
 		return fmt.Errorf("%s %q: names that begin with %q are reserved", key, name, hub.Reserved)
 	}
 	return nil
-}
-
-// maxBody bounds what a POST may carry. Nothing in it is used, but HTTP/1.1
-// tells of a client that went away only once the body has been read.
-const maxBody = 1 << 20
-
-func discardBody(w http.ResponseWriter, r *http.Request) error {
-	if r.Body == nil {
-		return nil
-	}
-	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
-	if err == nil {
-		return nil
-	}
-	status := http.StatusBadRequest
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		status = http.StatusRequestEntityTooLarge
-	}
-	return caddyhttp.Error(status, fmt.Errorf("reading the request's body: %w", err))
 }
 
 // requestStart says where a request's stream begins: at its cursor, else where

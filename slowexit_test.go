@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,6 +49,60 @@ func TestAnExitIsNotHeldUpByClientsThatReadSlowly(t *testing.T) {
 		judgeCleanEnds(t, others)
 		p.awaitExit()
 	})
+}
+
+// A body that is announced and does not come, and one that never ends, hold up no exit: the streams open, and end.
+func TestAnExitIsNotHeldUpByBodiesThatDoNotCome(t *testing.T) {
+	exitOverEachProtocol(t, func(t *testing.T, proto string) {
+		p := startCaddy(t, "metrics", "metrics /metrics"+exitRoutes)
+		others := p.open(proto, "/jobs", 1)
+		each := p.inFlight()
+		client := p.client(proto)
+		var open sync.WaitGroup
+		n := 1
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			for _, every := range []time.Duration{0, slowPause} {
+				open.Go(func() { judgeSlowBody(t, client, method, p.url(proto, "/jobs"), every) })
+				n++
+			}
+		}
+		p.Poll(p.t, "the requests to be served", func() bool { return p.inFlight() == n*each })
+		p.Signal(p.t, syscall.SIGTERM)
+		judgeCleanEnds(t, others)
+		p.awaitExit()
+		open.Wait()
+	})
+}
+
+// judgeSlowBody opens a stream with a body that does not end, a byte of it each time or none, and wants the stream to end properly.
+func judgeSlowBody(t *testing.T, client *http.Client, method, url string, every time.Duration) {
+	source, sink := io.Pipe()
+	defer source.Close()
+	go func() {
+		for every > 0 {
+			if _, err := sink.Write([]byte("x")); err != nil {
+				return
+			}
+			time.Sleep(every)
+		}
+	}()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, source)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	request.ContentLength = maxBody // or the client waits for the first byte
+	response, err := client.Do(request)
+	if err != nil {
+		t.Errorf("%s, a byte in %s: %v", method, every, err)
+		return
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	events := ssetest.NewParser().Push(body)
+	if err != nil || len(events) == 0 || events[len(events)-1].Type != "cursor" {
+		t.Errorf("%s, a byte in %s: status %d, the stream %q ended with %v", method, every, response.StatusCode, body, err)
+	}
 }
 
 // startReplay runs Caddy with slowMessages in the buffer of the channel "big".

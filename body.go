@@ -1,0 +1,138 @@
+package redissse
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// Nothing in the body of a request for a stream is used. It is read all the
+// same, of a GET as of a POST: net/http does so itself before it writes the
+// header of an HTTP/1.1 response, without any limit of time, and tells of a
+// client that went away only once it has all of the body.
+const (
+	// maxBody is far more than what a client asks for takes. More is refused.
+	maxBody = 1 << 20
+	// A body that brings no byte for bodySilence, or is not over after
+	// bodyTotal, is given up: a link that works takes a second for it.
+	bodySilence = 10 * time.Second
+	bodyTotal   = 30 * time.Second
+	// unreadBody is for how long net/http may look for the end of a body whose
+	// request gets another answer than a stream. After it, it closes the
+	// connection behind that answer.
+	unreadBody = time.Second
+)
+
+// body is a request's body while it is read.
+type body struct {
+	source  io.Reader
+	control *http.ResponseController
+	latest  time.Time // of its last byte
+
+	mu     sync.Mutex
+	ending *ending     // of the stream that it is for
+	check  *time.Timer // looks whether that is due
+	cut    bool        // that was due
+	over   bool        // no deadline is to be set any more
+}
+
+// hasBody reports whether a request may have one: HTTP/3 does not say that a
+// request has none before it ends.
+func hasBody(r *http.Request) bool { return r.Body != nil && r.ContentLength != 0 }
+
+// discardBody reads the body of a request, until the ending of the stream that
+// it is for is due, which it stops: what has not come by then is left, so that
+// the stream can open and end. It fails with an HTTP error.
+func discardBody(w http.ResponseWriter, r *http.Request, of *ending) error {
+	if !hasBody(r) {
+		return nil
+	}
+	b := &body{source: r.Body, control: http.NewResponseController(w), latest: time.Now().Add(bodyTotal), ending: of}
+	defer b.stop()
+	b.watch()
+	_, err := io.CopyN(io.Discard, b, maxBody+1)
+	switch {
+	case errors.Is(err, io.EOF), b.isCut():
+		return nil
+	case err == nil:
+		return errBodyTooLarge
+	}
+	status := http.StatusBadRequest
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		status = http.StatusRequestTimeout
+	}
+	return caddyhttp.Error(status, fmt.Errorf("reading the request's body: %w", err))
+}
+
+var errBodyTooLarge = caddyhttp.Error(http.StatusRequestEntityTooLarge,
+	fmt.Errorf("reading the request's body: it has more than %d bytes", maxBody))
+
+// Read gives the client bodySilence for its next bytes.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	if !b.cut {
+		until := time.Now().Add(bodySilence)
+		if b.latest.Before(until) {
+			until = b.latest
+		}
+		setReadDeadline(b.control, until)
+	}
+	b.mu.Unlock()
+	return b.source.Read(p)
+}
+
+// watch looks now and then whether the ending is due, and has the read fail
+// that waits then: it does not see the ending's signals.
+func (b *body) watch() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.over:
+	case b.check == nil: // the first time: what is there already is read
+		b.check = time.AfterFunc(tickInterval, b.watch)
+	case b.ending.passed(0):
+		b.cut = true
+		setReadDeadline(b.control, time.Now())
+	default:
+		b.check.Reset(tickInterval)
+	}
+}
+
+func (b *body) isCut() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cut
+}
+
+// stop ends the watch. The deadline goes, too, unless it has passed: it would
+// end what is read after the body, the connection.
+func (b *body) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+	b.check.Stop()
+	b.ending.stop()
+	if !b.cut {
+		setReadDeadline(b.control, time.Time{})
+	}
+}
+
+// leaveBody bounds what net/http reads of the body of a request that gets
+// another answer than a stream.
+func leaveBody(w http.ResponseWriter, r *http.Request) {
+	if hasBody(r) {
+		setReadDeadline(http.NewResponseController(w), time.Now().Add(unreadBody))
+	}
+}
+
+// setReadDeadline does without where there are no deadlines, behind another
+// module's writer. Caddy's own read_idle bounds the body there.
+func setReadDeadline(control *http.ResponseController, until time.Time) {
+	_ = control.SetReadDeadline(until)
+}
