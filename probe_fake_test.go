@@ -19,6 +19,7 @@ type fakeRedis struct {
 	mu        sync.Mutex
 	deaf      bool              // PUBLISH is answered, but not delivered
 	mute      bool              // PING is not answered
+	lost      bool              // nor is that of a subscription, as if it had not come
 	role      string            // RESP reply to ROLE; empty: an unknown command
 	receivers string            // RESP reply to PUBLISH; empty: the number of subscriptions
 	says      map[string]string // RESP replies instead of its own, by a command with all its arguments or by the name of it
@@ -162,7 +163,7 @@ func (f *fakeRedis) answer(c *fakeConn, args []string) string {
 	}
 	switch name {
 	case "PING":
-		if f.mute {
+		if f.mute || f.lost && len(args) > 1 {
 			return ""
 		}
 		if len(args) == 1 {

@@ -78,13 +78,13 @@ func TestPingsThatDoNotArriveAreNoticedWhileMessagesDo(t *testing.T) {
 	h.settings.Store(&s)
 	h.awaitProved(1)
 	first := h.subscriber.generation.Load()
-	// The one that is muted keeps the socket alive by its messages.
-	fake.set(func() { fake.mute = true })
+	// The subscription's PINGs do not come, but its messages keep the socket alive.
+	fake.set(func() { fake.lost = true })
 	await(t, "the end of the generation", func() bool {
 		fake.publish("a", "x")
 		return h.subscriber.generation.Load() != first
 	})
-	fake.set(func() { fake.mute = false })
+	fake.set(func() { fake.lost = false })
 	h.wantLost(lossSilent)
 	if causes := h.causes(); !strings.Contains(causes[0], errUnheard.Error()) {
 		t.Errorf("the cause is %q", causes[0])
