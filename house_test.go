@@ -48,7 +48,7 @@ const mostInACycle = 4
 
 func TestCallsBetweenFilesGoOneWay(t *testing.T) {
 	edges := uses(t)
-	if !slices.Contains(edges["handler.go"], "delivery.go") || !slices.Contains(edges["generation.go"], "subscriber.go") {
+	if !slices.Contains(edges["opening.go"], "delivery.go") || !slices.Contains(edges["generation.go"], "subscriber.go") {
 		t.Fatalf("of the calls are seen only %v", edges)
 	}
 	for _, cycle := range cycles(edges) {

@@ -4,16 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"net/http"
-	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // StreamLimit bounds how many streams may be open with one value of a key.
@@ -109,31 +102,4 @@ func (a admission) leave() {
 			delete(l.counts[i], key)
 		}
 	}
-}
-
-// A client that was turned away comes back after a random time between these:
-// what was in its way does not pass at once, and all of them should not come
-// back together.
-const (
-	minTurnedAway = 10 * time.Second
-	maxTurnedAway = 30 * time.Second
-)
-
-// turnAway answers a request that there is no room for now. Any status but 200
-// would stop an EventSource for ever, so that it gets a stream that ends at
-// once; the spec has it come back after the retry time.
-func turnAway(w http.ResponseWriter, r *http.Request, reason error) error {
-	later := jitter(minTurnedAway, maxTurnedAway)
-	if !strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "text/event-stream") {
-		w.Header().Set("Retry-After", strconv.Itoa(int(later.Seconds())))
-		status := http.StatusServiceUnavailable
-		if errors.Is(reason, errTooManyClientStreams) {
-			status = http.StatusTooManyRequests
-		}
-		return caddyhttp.Error(status, reason)
-	}
-	setHeaders(w.Header())
-	out := append(hub.AppendRetry(nil, later.Milliseconds()), ": "+reason.Error()+"\n"...)
-	_, _ = w.Write(out) // a client that has gone needs no answer
-	return nil
 }

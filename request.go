@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,58 +13,6 @@ import (
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
-
-// maxChannel bounds a channel's name, in bytes, once its placeholders are
-// replaced: what a client can put in a header or a path should not become
-// megabytes of names.
-const maxChannel = 1024
-
-// requestChannels returns the channels that a request is for, each once, from
-// those that are configured.
-func requestChannels(r *http.Request, configured []string) ([]string, error) {
-	repl := replacerOf(r)
-	channels := make([]string, 0, len(configured))
-	for _, text := range configured {
-		channel, err := replaceChannel(repl, text)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(channels, channel) {
-			channels = append(channels, channel)
-		}
-	}
-	return channels, nil
-}
-
-func replacerOf(r *http.Request) *caddy.Replacer {
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		return repl
-	}
-	return caddy.NewReplacer()
-}
-
-func replaceChannel(repl *caddy.Replacer, configured string) (string, error) {
-	channel, err := repl.ReplaceOrErr(configured, true, true)
-	if err != nil {
-		return "", fmt.Errorf("channel %q: %w", configured, err)
-	}
-	return channel, checkChannel(channel)
-}
-
-func checkChannel(channel string) error { return checkName("channel", channel) }
-
-// checkName checks a channel or a pattern; key is the option it was given with.
-func checkName(key, name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("%s is empty", key)
-	case len(name) > maxChannel: // first, as the other error names all of it
-		return fmt.Errorf("%s %q... has %d bytes, at most %d are allowed", key, name[:32], len(name), maxChannel)
-	case strings.HasPrefix(name, hub.Reserved):
-		return fmt.Errorf("%s %q: names that begin with %q are reserved", key, name, hub.Reserved)
-	}
-	return nil
-}
 
 // requestStart says where a request's stream begins: at its cursor, else where
 // it asks for, if clientFrom lets it, else as configured. Only the middle one
@@ -157,21 +103,3 @@ func parseFrom(s string) (hub.Start, error) {
 	}
 	return hub.Start{}, fmt.Errorf("from is %q, want live, start, last <n> or since <duration>", s)
 }
-
-var proxyHeader = regexp.MustCompile(`\{http\.reverse_proxy\.header\.([^}]+)\}`)
-
-// canonicalPlaceholders writes the header names of a reverse proxy's response
-// the way Caddy stores them; in any other spelling they would be empty.
-func canonicalPlaceholders(s string) string {
-	return proxyHeader.ReplaceAllStringFunc(s, func(p string) string {
-		name := proxyHeader.FindStringSubmatch(p)[1]
-		return "{http.reverse_proxy.header." + http.CanonicalHeaderKey(name) + "}"
-	})
-}
-
-var placeholder = regexp.MustCompile(`\{[^}]*\}`)
-
-func withoutPlaceholders(s string) string { return placeholder.ReplaceAllString(s, "") }
-
-var errNoChannel = errors.New("no channel: redis_sse needs at least one, or a pattern. An argument that begins with /, @ or * is a request matcher; " +
-	"a channel that begins like that goes on a channel line in the block, a pattern on a pattern line")

@@ -1,0 +1,108 @@
+package redissse
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
+)
+
+func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
+	d, err := h.open(w, r)
+	if d == nil {
+		leaveBody(w, r)
+		return err
+	}
+	defer d.release()
+	// An error after this point is the client's connection: there is nobody
+	// to tell, and an error page would land in the stream.
+	h.metrics.ends[d.run()].Inc()
+	if d.cut && r.ProtoMajor == 3 {
+		// The end of the response would wait behind what the client has not
+		// taken, and an exit for the stream. This resets it. (Of the other
+		// protocols, a deadline that passed has done so.)
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// open opens a stream and writes its headers. Without one it has answered a
+// request that there is no room for, or the client has gone, unless there is
+// an error.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery, err error) {
+	if r.ContentLength > maxBody {
+		return nil, errBodyTooLarge
+	}
+	channels, err := requestChannels(r, h.channels)
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	at, err := requestStart(r, h.from, h.ClientFrom)
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	from, err := h.claim.enter()
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	d := &delivery{
+		hub: from, claim: h.claim, wake: hub.NewWaiter(), format: &h.format, metrics: h.metrics,
+		retry: h.retry, beatEvery: h.heartbeat, turns: h.turns, latest: h.latest(r),
+	}
+	defer func() {
+		if opened == nil {
+			d.release()
+		}
+	}()
+	if err := h.admit(d, w, r, channels); err != nil {
+		return nil, h.refuse(w, r, err)
+	}
+	if !awaitSettled(d.stream, d.wake, h.openTimeout) {
+		return nil, nil // the client has gone
+	}
+	d.stream.Begin(at, from.memory.Clock.Now())
+	h.begin(d, w, r)
+	return d, nil
+}
+
+// admit takes what a stream needs: its place among the limits first, then its
+// body, which may take time, then its channels. Whether there is an error or
+// not, d holds what has been taken.
+func (h *Handler) admit(d *delivery, w http.ResponseWriter, r *http.Request, channels []string) (err error) {
+	if d.admission, err = h.limits.admit(replacerOf(r)); err != nil {
+		return err
+	}
+	if err := discardBody(w, r, newEnding(h.drain, d.hub, hub.NewWaiter(), d.latest)); err != nil {
+		return err
+	}
+	d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
+	d.stream, err = d.hub.memory.Open(callerOf(r), channels, h.patterns, d.wake)
+	return err
+}
+
+// begin begins the response.
+func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
+	setHeaders(w.Header())
+	w.WriteHeader(http.StatusOK)
+	limitUnacknowledged(r, max(unacknowledged, h.stallTimeout))
+	d.sink = newSink(w, r, h.stallTimeout)
+	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
+	h.metrics.streams.Inc()
+}
+
+// latest returns when a stream of r has to end because of its age, zero for
+// never. Up to a tenth of the age is left out, by chance: streams that came
+// together should not come back together.
+func (h *Handler) latest(r *http.Request) time.Time {
+	if h.maxAge == 0 {
+		return time.Time{}
+	}
+	began, ok := caddyhttp.GetVar(r.Context(), "start_time").(time.Time) // as Caddy counts its timeouts
+	if !ok {
+		began = time.Now()
+	}
+	return began.Add(jitter(h.maxAge*9/10, h.maxAge))
+}
