@@ -53,9 +53,8 @@ func discardBody(w http.ResponseWriter, r *http.Request, of *ending) error {
 	if !hasBody(r) {
 		return nil
 	}
-	b := &body{source: r.Body, control: http.NewResponseController(w), latest: time.Now().Add(bodyTotal), ending: of}
+	b := newBody(w, r, bodyTotal, of)
 	defer b.stop()
-	b.watch()
 	_, err := io.CopyN(io.Discard, b, maxBody+1)
 	switch {
 	case errors.Is(err, io.EOF), b.isCut():
@@ -72,6 +71,14 @@ func discardBody(w http.ResponseWriter, r *http.Request, of *ending) error {
 
 var errBodyTooLarge = caddyhttp.Error(http.StatusRequestEntityTooLarge,
 	fmt.Errorf("reading the request's body: it has more than %d bytes", maxBody))
+
+// newBody has the body of a request read within total, and until the ending is due.
+// Its stop must be called.
+func newBody(w http.ResponseWriter, r *http.Request, total time.Duration, of *ending) *body {
+	b := &body{source: r.Body, control: http.NewResponseController(w), latest: time.Now().Add(total), ending: of}
+	b.watch()
+	return b
+}
 
 // Read gives the client bodySilence for its next bytes.
 func (b *body) Read(p []byte) (int, error) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
@@ -60,12 +61,12 @@ func (d *dripping) Read(p []byte) (int, error) {
 	}
 }
 
-func drip(t *testing.T, h *Handler, method string, every time.Duration) *dripping {
+func drip(t *testing.T, h caddyhttp.MiddlewareHandler, method string, every time.Duration) *dripping {
 	t.Helper()
 	return dripBytes(t, h, method, every, 0)
 }
 
-func dripBytes(t *testing.T, h *Handler, method string, every time.Duration, bytes int) *dripping {
+func dripBytes(t *testing.T, h caddyhttp.MiddlewareHandler, method string, every time.Duration, bytes int) *dripping {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	d := &dripping{bytes: bytes, every: every, deadline: make(chan time.Time, 100), cancel: cancel, ended: make(chan struct{})}

@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"context"
 	"math/rand/v2"
 	"time"
 
@@ -34,6 +35,20 @@ type drain struct {
 
 func newDrain() *drain {
 	return &drain{begun: announcement{signal: signalDrain}, grace: func() time.Duration { return 0 }}
+}
+
+// beginWith has the drain begin with the configuration's end. It returns the server
+// whose end that is, nil if there is none.
+func (d *drain) beginWith(ctx caddy.Context) *caddyhttp.Server {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		context.AfterFunc(ctx, d.begin)
+		return nil
+	}
+	// Exit waits for open requests before it cancels ctx: ending streams with the
+	// context would be too late.
+	server.RegisterOnShutdown(d.begin)
+	return server
 }
 
 // begin has the streams end, each at a random moment of the window. Calls

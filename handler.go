@@ -1,7 +1,6 @@
 package redissse
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -153,14 +152,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.claim = &sharedClaim{claim: own, log: ctx.Logger()}
 	h.metrics = newRouteMetrics(own.hub.name, h.route)
 	h.drain.grace = func() time.Duration { return app.grace }
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+	if server := h.drain.beginWith(ctx); server != nil {
 		h.capAge(time.Duration(server.WriteTimeout), ctx.Logger())
-		// Exit waits for open requests before it cancels ctx: ending streams
-		// with the context would be too late.
-		server.RegisterOnShutdown(h.drain.begin)
 		rememberConns(server)
-	} else {
-		context.AfterFunc(ctx, h.drain.begin)
 	}
 	return nil
 }

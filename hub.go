@@ -44,6 +44,7 @@ type redisHub struct {
 	memory     *hub.Hub
 	subscriber subscriber
 	publisher  publisher
+	payloads   payloads
 	exiting    announcement // made once Caddy exits
 	exitAt     time.Time    // known once exiting is made
 
@@ -273,6 +274,7 @@ var (
 	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels and patterns that the hub holds, lingering and kept ones included.")
 	gaugeMessages      = newHubDesc("buffer_messages", "Messages in the hub's buffers.")
 	gaugeBreaker       = newHubDesc("breaker_state", "The publisher's breaker: 0 closed, 1 half-open, 2 open.")
+	gaugePayloads      = newHubDesc("publish_body_bytes", "Bytes that the bodies of messages to be published take, beyond 64 KiB each.")
 	gaugeBytes         = newHubDesc("buffer_bytes", "Counted bytes in the hub's buffers: payloads, cached events, fixed costs.")
 )
 
@@ -282,16 +284,16 @@ func newHubDesc(name, help string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (hubCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{gaugeUp, gaugeProved, gaugeSubscriptions, gaugeMessages, gaugeBytes, gaugeBreaker} {
+	for _, d := range []*prometheus.Desc{gaugeUp, gaugeProved, gaugeSubscriptions, gaugeMessages, gaugeBytes, gaugePayloads, gaugeBreaker} {
 		to <- d
 	}
 }
 
 // hubSum is what all hubs of one name are together.
 type hubSum struct {
-	held, up, proved         bool
-	channels, messages, size float64
-	breaker                  gobreaker.State
+	held, up, proved                   bool
+	channels, messages, size, payloads float64
+	breaker                            gobreaker.State
 }
 
 // Collect implements prometheus.Collector.
@@ -308,7 +310,7 @@ func (hubCollector) Collect(to chan<- prometheus.Metric) {
 	for name, s := range states {
 		for desc, value := range map[*prometheus.Desc]float64{
 			gaugeUp: one(s.up), gaugeProved: one(s.proved), gaugeSubscriptions: s.channels,
-			gaugeMessages: s.messages, gaugeBytes: s.size, gaugeBreaker: float64(s.breaker),
+			gaugeMessages: s.messages, gaugeBytes: s.size, gaugePayloads: s.payloads, gaugeBreaker: float64(s.breaker),
 		} {
 			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, name)
 		}
@@ -337,6 +339,7 @@ func (s *hubSum) add(h *redisHub) {
 	s.channels += float64(channels)
 	s.messages += float64(messages)
 	s.size += float64(bytes)
+	s.payloads += float64(h.payloads.held.Load())
 }
 
 // Interface guard

@@ -1,12 +1,10 @@
 package redissse
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
@@ -51,6 +49,7 @@ type PublishHandler struct {
 	cors       *cors
 	protection *http.CrossOriginProtection
 	claim      *sharedClaim
+	drain      *drain // of bodies that are being received
 	metrics    *publishMetrics
 }
 
@@ -65,12 +64,6 @@ const (
 	defaultMaxSize = 64 << 10
 	// mostMaxSize is Redis's proto-max-bulk-len.
 	mostMaxSize = 512 << 20
-
-	// A client that sends nothing of the body for bodyTimeout, or less than
-	// minBodyRate bytes a second after that, is given up. Redis hears of a
-	// message only once it is complete.
-	bodyTimeout = 10 * time.Second
-	minBodyRate = 1 << 10
 )
 
 // Provision checks the configuration and takes the hub. It does no I/O.
@@ -78,11 +71,13 @@ func (h *PublishHandler) Provision(ctx caddy.Context) error {
 	if err := h.resolve(); err != nil {
 		return err
 	}
-	_, own, err := acquireFor(ctx, h.Hub, h.Redis)
+	app, own, err := acquireFor(ctx, h.Hub, h.Redis)
 	if err != nil {
 		return err
 	}
 	h.claim = &sharedClaim{claim: own, log: ctx.Logger()}
+	h.drain.grace = func() time.Duration { return app.grace }
+	h.drain.beginWith(ctx)
 	h.metrics = newPublishMetrics(own.hub.name, h.Channel)
 	if most := own.settings.Limits.Message; h.maxSize > most {
 		ctx.Logger().Warn("max_size is above the hub's max_message: clients get a gap for what is larger",
@@ -96,7 +91,8 @@ func (h *PublishHandler) resolve() error {
 	if h.Channel == "" {
 		return errNoPublishChannel
 	}
-	h.channel = canonicalPlaceholders(h.Channel)
+	h.channel, h.drain = canonicalPlaceholders(h.Channel), newDrain()
+	h.drain.reload, h.drain.exit = defaultDrainReload, defaultDrainExit
 	h.protection = http.NewCrossOriginProtection()
 	var invalid error
 	if h.cors, invalid = newCORS(h.CORSOrigins, http.MethodPost); h.cors != nil {
@@ -146,17 +142,21 @@ func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	}
-	body, err := h.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	hub, err := h.claim.enter()
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	defer h.claim.leave()
+	body, err := h.readPayload(w, r, hub)
+	defer body.release()
+	if errors.Is(err, errPayloadsFull) || errors.Is(err, errDrained) {
+		return h.busy(w, r, channel)
+	}
+	if err != nil {
+		return err
+	}
 	began := time.Now()
-	receivers, attempts, err := hub.publisher.publish(r.Context(), channel, body)
+	receivers, attempts, err := hub.publisher.publish(r.Context(), channel, body.bytes)
 	h.metrics.count(time.Since(began), attempts, err)
 	hub.publisher.breaker.tell(hub.log(), hub.name)
 	if err == nil {
@@ -171,38 +171,13 @@ func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) er
 	return publishAnswer{Channel: channel, Outcome: v.outcome(), Reason: v.reason, Attempts: attempts}.write(w, v.status)
 }
 
-// readBody reads the body before anything else is done: a slow one should hold
-// no connection to Redis, and half a message should not be published.
-func (h *PublishHandler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > h.maxSize {
-		return nil, h.tooLarge(fmt.Errorf("the body has %d bytes, at most %d are allowed", r.ContentLength, h.maxSize))
-	}
-	if r.Body == nil {
-		return nil, nil
-	}
-	if idle, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil {
-		defer idle.Override(bodyTimeout, minBodyRate)()
-	}
-	var body bytes.Buffer
-	// What is announced need not come: no more than little is reserved for it.
-	body.Grow(int(min(max(0, r.ContentLength), defaultMaxSize)) + bytes.MinRead)
-	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, h.maxSize))
-	if err == nil {
-		return body.Bytes(), nil
-	}
-	err = fmt.Errorf("reading the request's body: %w", err)
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, h.tooLarge(err)
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, caddyhttp.Error(http.StatusRequestTimeout, err)
-	}
-	return nil, caddyhttp.Error(http.StatusBadRequest, err)
-}
-
-func (h *PublishHandler) tooLarge(err error) error {
-	h.metrics.fail(dropTooLarge)
-	return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
+// busy answers a request whose body there is no room, or no time, for. What is left of the
+// body is not waited for.
+func (h *PublishHandler) busy(w http.ResponseWriter, r *http.Request, channel string) error {
+	h.metrics.fail(dropBusy)
+	leaveBody(w, r)
+	w.Header().Set("Retry-After", strconv.Itoa(int(publishRetryAfter.Seconds())))
+	return publishAnswer{Channel: channel, Outcome: outcomeNone, Reason: dropBusy}.write(w, http.StatusServiceUnavailable)
 }
 
 // publishAnswer is what a request gets for its message.
