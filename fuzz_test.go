@@ -1,7 +1,6 @@
 package redissse
 
 import (
-	"cmp"
 	"iter"
 	"net/url"
 	"slices"
@@ -21,11 +20,12 @@ func FuzzRequestStart(f *testing.F) {
 		"", "from=live", "from=start", "last=1", "last=10000000", "last=10000001", "last=-1", "last=1.5", "since=1704164645.250", "since=0",
 		"since=-0", "since=NaN", "since=1e12", "since=0x1p40", "since=999999999999.9999999", "since=2024-01-02T05:04:05%2B02:00",
 		"since=1969-12-31T23:59:59Z", "since=9999-12-31T23:59:59Z", "from=start&last=5", "from=start&from=start", "last=1;since=2", "from=%zz",
-		"last_event_id=1-2-3-4", "lastEventId=x&from=then",
+		"last_event_id=1-2-3-4", "lastEventId=x&from=then", "last_event_id=&last-event-id=1-2-3-4&LAST_EVENT_ID=", "last_event_id=%", "since=1_000",
 	} {
 		f.Add("", query)
 		f.Add("1-2-3-4", query)
 		f.Add("17", query)
+		f.Add(" , 1-2-3-4,", query)
 	}
 	f.Fuzz(func(t *testing.T, header, query string) {
 		for _, allowed := range []bool{true, false} {
@@ -36,7 +36,7 @@ func FuzzRequestStart(f *testing.F) {
 			got, err := requestStart(r, h.from, h.ClientFrom)
 			switch {
 			case err != nil:
-				if !allowed || header != "" || got != (hub.Start{}) || err.Error() == "" {
+				if !allowed || fuzzID(header, query) != "" || got != (hub.Start{}) || err.Error() == "" {
 					t.Errorf("%q, %q, client_from %v: %+v, error %q", header, query, allowed, got, err)
 				}
 			case fuzzID(header, query) != "":
@@ -50,10 +50,33 @@ func FuzzRequestStart(f *testing.F) {
 	})
 }
 
-// fuzzID is the first cursor of a request.
+// fuzzID is the last cursor of a request that is not empty, of its header or else of its query.
 func fuzzID(header, query string) string {
-	values, _ := url.ParseQuery(query) // what of it is well-formed counts
-	return cmp.Or(header, values.Get("last_event_id"), values.Get("lastEventId"))
+	for _, part := range slices.Backward(strings.Split(header, ",")) {
+		if part = strings.TrimSpace(part); part != "" {
+			return part
+		}
+	}
+	unescape := func(text string) string {
+		if plain, err := url.QueryUnescape(text); err == nil {
+			return plain
+		}
+		return text
+	}
+	for _, pair := range slices.Backward(strings.Split(strings.ReplaceAll(query, ";", "&"), "&")) {
+		key, value, found := strings.Cut(pair, "=")
+		if !found || value == "" {
+			continue
+		}
+		for _, one := range []string{"", "-", "_"} {
+			for _, two := range []string{"", "-", "_"} {
+				if strings.EqualFold(unescape(key), "last"+one+"event"+two+"id") {
+					return unescape(value)
+				}
+			}
+		}
+	}
+	return ""
 }
 
 func fuzzAsked(query string) int {
@@ -90,7 +113,7 @@ func fuzzTimes(text string) iter.Seq[int64] {
 		if seconds, err := strconv.ParseFloat(text, 64); err == nil && seconds >= 0 && seconds < 1e12 && !yield(int64(seconds*1000)) {
 			return
 		}
-		if at, err := time.Parse(time.RFC3339, text); err == nil {
+		if at, err := time.Parse(time.RFC3339, strings.ReplaceAll(text, " ", "+")); err == nil {
 			yield(at.UnixMilli())
 		}
 	}

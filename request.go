@@ -1,10 +1,12 @@
 package redissse
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -19,17 +21,15 @@ import (
 // can be wrong: a cursor that means nothing is a gap, not an error, since an
 // error would stop an EventSource for ever.
 func requestStart(r *http.Request, configured hub.Start, clientFrom bool) (hub.Start, error) {
-	query, malformed := url.ParseQuery(r.URL.RawQuery)
-	for _, id := range []string{r.Header.Get("Last-Event-ID"), query.Get("last_event_id"), query.Get("lastEventId")} {
-		if id != "" {
-			return hub.ResumeAt(id), nil
-		}
+	if id := cursorOf(r); id != "" {
+		return hub.ResumeAt(id), nil
 	}
 	if !clientFrom {
 		return configured, nil
 	}
-	if malformed != nil {
-		return hub.Start{}, fmt.Errorf("reading the query: %w", malformed)
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return hub.Start{}, fmt.Errorf("reading the query: %w", err)
 	}
 	asked := 0
 	at := configured
@@ -37,7 +37,6 @@ func requestStart(r *http.Request, configured hub.Start, clientFrom bool) (hub.S
 		if !query.Has(key) {
 			continue
 		}
-		var err error
 		if at, err = parseClientStart(key, query.Get(key)); err != nil {
 			return hub.Start{}, err
 		}
@@ -49,19 +48,58 @@ func requestStart(r *http.Request, configured hub.Start, clientFrom bool) (hub.S
 	return at, nil
 }
 
+// cursorOf returns the cursor that a request brings, "" for none. An EventSource
+// puts its newest into the header; the URL that it was made with may have an
+// older one. Of several, the last that is not empty counts.
+func cursorOf(r *http.Request) string {
+	id := ""
+	// A proxy may have made one header of several. No id has a comma.
+	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Last-Event-ID"), ","), ",") {
+		id = cmp.Or(strings.TrimSpace(part), id)
+	}
+	if id != "" {
+		return id
+	}
+	// Not url.ParseQuery, which leaves out what it does not understand: a cursor
+	// that means nothing is a gap.
+	for pair := range strings.FieldsFuncSeq(r.URL.RawQuery, func(c rune) bool { return c == '&' || c == ';' }) {
+		key, value, _ := strings.Cut(pair, "=")
+		if value != "" && cursorKey.MatchString(unescaped(key)) {
+			id = unescaped(value)
+		}
+	}
+	return id
+}
+
+// cursorKey matches last_event_id and lastEventId, and what other servers call
+// it: their clients should go on where they were, and not begin anew unawares.
+var cursorKey = regexp.MustCompile(`(?i)^last[-_]?event[-_]?id$`)
+
+// unescaped returns what a part of a query says, as it stands if that cannot be
+// understood.
+func unescaped(part string) string {
+	if text, err := url.QueryUnescape(part); err == nil {
+		return text
+	}
+	return part
+}
+
 // maxLast bounds how many messages may be asked for by number. No buffer can
 // be configured larger.
 const maxLast = 10_000_000
+
+var decimal = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
 
 func parseClientStart(key, value string) (hub.Start, error) {
 	switch key {
 	case "last":
 		return parseLast(value)
 	case "since":
-		if seconds, err := strconv.ParseFloat(value, 64); err == nil && seconds >= 0 && seconds < 1e12 {
+		if seconds, err := strconv.ParseFloat(value, 64); err == nil && seconds < 1e12 && decimal.MatchString(value) {
 			return hub.SinceTime(int64(seconds * 1000)), nil
 		}
-		t, err := time.Parse(time.RFC3339, value)
+		// A + that was not escaped is a space in a query.
+		t, err := time.Parse(time.RFC3339, strings.ReplaceAll(value, " ", "+"))
 		if err != nil || t.UnixMilli() < 0 {
 			return hub.Start{}, fmt.Errorf("since is %q, want Unix seconds or an RFC 3339 time", value)
 		}
@@ -77,11 +115,11 @@ func parseClientStart(key, value string) (hub.Start, error) {
 }
 
 func parseLast(value string) (hub.Start, error) {
-	n, err := strconv.Atoi(value)
+	n, err := strconv.ParseUint(value, 10, 32) // takes no sign
 	if err != nil || n < 1 || n > maxLast {
 		return hub.Start{}, fmt.Errorf("last is %q, want a number from 1 to %d", value, maxLast)
 	}
-	return hub.FromLast(n), nil
+	return hub.FromLast(int(n)), nil
 }
 
 // parseFrom reads the configured start: live, start, last <n> or since <duration>.

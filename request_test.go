@@ -62,6 +62,22 @@ func TestRequestCursor(t *testing.T) {
 		{"empty ones do not count", "", "last_event_id=&lastEventId=" + camel, reqIDs[2], true},
 		{"before what client_from allows", header, "from=start", reqIDs[0], true},
 		{"before what it refuses", header, "from=nonsense&last=-1", reqIDs[0], true},
+		{"the last of a query", "", "last_event_id=" + snake + "&last_event_id=" + camel, reqIDs[2], true},
+		{"the last of a query that is not empty", "", "last_event_id=&lastEventId=" + camel + "&last_event_id=" + snake + "&last_event_id=", reqIDs[1], true},
+		{"lastEventID", "", "lastEventID=" + snake, reqIDs[1], true},
+		{"last-event-id", "", "last-event-id=" + snake, reqIDs[1], true},
+		{"Last-Event-ID", "", "Last-Event-ID=" + snake, reqIDs[1], true},
+		{"Last-Event-Id", "", "a=b&Last-Event-Id=" + snake + "&c", reqIDs[1], true},
+		{"LAST_EVENT_ID, escaped", "", "%4cAST%5fEVENT%5fID=" + strings.ReplaceAll(snake, "-", "%2D"), reqIDs[1], true},
+		{"behind a semicolon", "", "a=b;last_event_id=" + snake, reqIDs[1], true},
+		{"beside what cannot be read", "", "a=%zz&last_event_id=" + snake + "&%", reqIDs[1], true},
+		{"an empty header and a full one", "," + header, "", reqIDs[0], true},
+		{"a full header and an empty one", header + ", ", "", reqIDs[0], true},
+		{"two headers", snake + ", " + header, "", reqIDs[0], true},
+		{"an empty header and a query", ", ,", "last_event_id=" + snake, reqIDs[1], true},
+		{"a query that cannot be read", "", "last_event_id=%zz", place{}, false},
+		{"a query that cannot be read, after a good one", "", "last_event_id=" + snake + "&lastEventID=%", place{}, false},
+		{"a header of spaces between", snake + " x", "", place{}, false},
 		{"malformed header", "1-2-3", "", place{}, false},
 		{"malformed header before a good query", "x", "last_event_id=" + snake, place{}, false},
 		{"malformed query", "", "last_event_id=%00", place{}, false},
@@ -90,6 +106,33 @@ func TestRequestCursor(t *testing.T) {
 	}
 }
 
+func TestRequestCursorInSeveralHeaders(t *testing.T) {
+	h := reqHandler(t, new(Handler), "news")
+	for _, test := range []struct {
+		headers []string
+		want    place
+	}{
+		{[]string{"", reqIDs[0].String()}, reqIDs[0]},
+		{[]string{reqIDs[0].String(), ""}, reqIDs[0]},
+		{[]string{reqIDs[0].String(), reqIDs[1].String()}, reqIDs[1]},
+	} {
+		r := reqGet("/?last_event_id=" + reqIDs[2].String())
+		r.Header["Last-Event-Id"] = test.headers
+		if got, err := startOf(h, r); err != nil || got != hub.ResumeAt(test.want.String()) {
+			t.Errorf("%q: got %+v, %v, want %v", test.headers, got, err, test.want)
+		}
+	}
+}
+
+func TestOtherKeysAreNoCursors(t *testing.T) {
+	h := reqHandler(t, new(Handler), "news")
+	for _, query := range []string{"last_event=1", "event_id=1", "last_event_ids=1", "id=last_event_id", "=last_event_id", "last.event.id=1", "last_event_id", "&;=&"} {
+		if got, err := startOf(h, reqGet("/?"+query)); err != nil || got != (hub.Start{}) {
+			t.Errorf("%s: got %+v, %v, want live", query, got, err)
+		}
+	}
+}
+
 func TestRequestStart(t *testing.T) {
 	at := time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli()
 	for _, test := range []struct {
@@ -107,6 +150,7 @@ func TestRequestStart(t *testing.T) {
 		{"since=0", hub.SinceTime(0)},
 		{"since=2024-01-02T03:04:05Z", hub.SinceTime(at)},
 		{"since=2024-01-02T05:04:05%2B02:00", hub.SinceTime(at)},
+		{"since=2024-01-02T05:04:05+02:00", hub.SinceTime(at)}, // its sender did not escape the +
 		{"since=2024-01-02T03:04:05.25Z", hub.SinceTime(at + 250)},
 	} {
 		t.Run(test.query, func(t *testing.T) {
@@ -125,7 +169,9 @@ func TestRequestStartRefused(t *testing.T) {
 		{"from", ""}, {"from", "yesterday"}, {"from", "Start"}, {"from", "last 5"}, {"from", "start "}, {"from", "a\r\nb"},
 		{"last", ""}, {"last", "0"}, {"last", "-1"}, {"last", "many"}, {"last", "1.5"}, {"last", " 1"}, {"last", "10000001"},
 		{"last", "99999999999999999999"},
-		{"since", ""}, {"since", "noon"}, {"since", "-1"}, {"since", "NaN"}, {"since", "Inf"}, {"since", "1e12"}, {"since", "10m"},
+		{"since", ""}, {"since", "noon"}, {"since", "-1"}, {"since", "NaN"}, {"since", "Inf"}, {"since", "1e12"}, {"since", "1e3"},
+		{"since", "1_000"}, {"since", "0x1p3"}, {"since", "+1"}, {"since", "1."}, {"since", ".5"}, {"since", "1000000000000"}, {"since", "1 "},
+		{"last", "+5"}, {"last", "1_0"}, {"last", "0x1"}, {"since", "10m"},
 		{"since", "2024-01-02"}, {"since", "2024-13-02T03:04:05Z"}, {"since", "2024-01-02 03:04:05Z"},
 	} {
 		t.Run(test.key+"="+test.value, func(t *testing.T) {
