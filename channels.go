@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
@@ -21,10 +22,9 @@ const maxChannel = 1024
 // requestChannels returns the channels that a request is for, each once, from
 // those that are configured.
 func requestChannels(r *http.Request, configured []string) ([]string, error) {
-	repl := replacerOf(r)
 	channels := make([]string, 0, len(configured))
 	for _, text := range configured {
-		channel, err := replaceChannel(repl, text)
+		channel, err := replaceChannel(r, text)
 		if err != nil {
 			return nil, err
 		}
@@ -42,12 +42,52 @@ func replacerOf(r *http.Request) *caddy.Replacer {
 	return caddy.NewReplacer()
 }
 
-func replaceChannel(repl *caddy.Replacer, configured string) (string, error) {
+func replaceChannel(r *http.Request, configured string) (string, error) {
+	repl := replacerOf(r)
 	channel, err := repl.ReplaceOrErr(configured, true, true)
+	if err == nil {
+		err = checkMeant(r, repl, configured)
+	}
 	if err != nil {
 		return "", fmt.Errorf("channel %q: %w", configured, err)
 	}
 	return channel, checkChannel(channel)
+}
+
+// checkMeant checks that the placeholders of a channel say what the client
+// said. Caddy joins with commas what is given several times, and takes a slash
+// that is escaped in a path for one that separates: the channel would be
+// another than the one that was meant.
+func checkMeant(r *http.Request, repl *caddy.Replacer, configured string) error {
+	_, err := repl.ReplaceFunc(configured, func(name string, value any) (any, error) {
+		times := 1
+		if key, ok := strings.CutPrefix(name, "http.request.uri.query."); ok {
+			times = len(r.URL.Query()[key])
+		} else if key, ok := strings.CutPrefix(name, "http.request.header."); ok {
+			times = len(r.Header.Values(key))
+		}
+		if times > 1 {
+			return nil, fmt.Errorf("placeholder {%s} is given %d times, and can be one name only", name, times)
+		}
+		if pathPlaceholder.MatchString(name) && hasEscapedSlash(r) {
+			return nil, fmt.Errorf("placeholder {%s}: the path has an escaped slash, which Caddy takes for one that separates", name)
+		}
+		return value, nil
+	})
+	return err
+}
+
+// pathPlaceholder matches those that are made of a path: of regular
+// expressions, those of path_regexp, which cannot be told from others.
+var pathPlaceholder = regexp.MustCompile(`^http\.(request\.(orig_)?uri\.path|regexp\.)`)
+
+// hasEscapedSlash looks at the path as it is, and as it was before rewrites.
+func hasEscapedSlash(r *http.Request) bool {
+	paths := r.URL.EscapedPath()
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
+		paths += original.URL.EscapedPath()
+	}
+	return strings.Contains(strings.ToLower(paths), "%2f")
 }
 
 func checkChannel(channel string) error { return checkName("channel", channel) }

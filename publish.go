@@ -138,7 +138,7 @@ func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) er
 	if err := h.protection.Check(r); err != nil {
 		return caddyhttp.Error(http.StatusForbidden, err)
 	}
-	channel, err := replaceChannel(replacerOf(r), h.channel)
+	channel, err := replaceChannel(r, h.channel)
 	if err != nil {
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	}

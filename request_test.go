@@ -251,6 +251,69 @@ func TestRequestChannels(t *testing.T) {
 	}
 }
 
+// A channel must not be another than the one that the client named, for a stream as for a publish.
+func TestRequestChannelsThatCannotBeToldAreRefused(t *testing.T) {
+	const path, query = "{http.request.uri.path.1}", "{http.request.uri.query.topic}"
+	for _, test := range []struct{ target, configured, want, refused string }{
+		{target: "/e?topic=a", configured: query, want: "a"},
+		{target: "/e?topic=a,b", configured: query, want: "a,b"},
+		{target: "/e?topic=a&topic=b", configured: "news", want: "news"},
+		{target: "/e?topic=a&other=b&other=c", configured: query, want: "a"},
+		{target: "/e/a%2Fb?topic=a%2Fb", configured: query, want: "a/b"},
+		{target: "/e/a%252Fb", configured: path, want: "a%2Fb"},
+		{target: "/e/a%5Cb", configured: path, want: `a\b`},
+		{target: "/e/a/b", configured: path, want: "a"},
+		{target: "/e/x?from=a%2Fb", configured: path, want: "x"},
+
+		{target: "/e?topic=a&topic=b", configured: query, refused: "2 times"},
+		{target: "/e?topic=a&topic=a&topic=", configured: "x:" + query, refused: "3 times"},
+		{target: "/e?topic=a&%74opic=b", configured: query, refused: "2 times"},
+		{target: "/e", configured: "{http.request.header.X-Twice}", refused: "2 times"},
+		{target: "/e", configured: "{http.request.header.x-twice}", refused: "2 times"},
+		{target: "/e/a%2Fb", configured: path, refused: "escaped slash"},
+		{target: "/e/a%2fb", configured: path, refused: "escaped slash"},
+		{target: "/e%2Fa/b", configured: path, refused: "escaped slash"},
+		{target: "/e/a%2Fb", configured: "{http.request.uri.path}", refused: "escaped slash"},
+		{target: "/e/a%2Fb", configured: "{http.request.uri.path.file}", refused: "escaped slash"},
+		{target: "/e/a%2Fb", configured: "{http.request.orig_uri.path.1}", refused: "escaped slash"},
+		{target: "/e/a%2Fb", configured: "x:{http.regexp.job.1}", refused: "escaped slash"},
+	} {
+		t.Run(test.target+" "+test.configured, func(t *testing.T) {
+			for _, rewritten := range []bool{false, true} {
+				r := reqGet(test.target)
+				r.Header["X-Twice"] = []string{"a", "b"}
+				replacerOf(r).Set("http.regexp.job.1", "a")
+				if rewritten { // without what tells that it was escaped
+					r.URL.RawPath = ""
+				}
+				got, err := requestChannels(r, reqHandler(t, new(Handler), test.configured).channels)
+				if test.refused == "" && (err != nil || !slices.Equal(got, []string{test.want})) {
+					t.Errorf("got %q, %v, want %q", got, err, test.want)
+				}
+				if test.refused != "" && (err == nil || !strings.Contains(err.Error(), test.refused)) {
+					t.Errorf("got %q, %v, want an error that says %q", got, err, test.refused)
+				}
+			}
+		})
+	}
+}
+
+func TestAPublishGoesToNoOtherChannelThanTheOneNamed(t *testing.T) {
+	for channel, target := range map[string]string{
+		"{http.request.uri.path.1}": "/publish/a%2Fb", "{http.request.uri.query.topic}": "/publish?topic=a&topic=b",
+	} {
+		h := &PublishHandler{Channel: channel}
+		if err := h.resolve(); err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		err := h.ServeHTTP(w, reqCaddy(httptest.NewRequest(http.MethodPost, target, strings.NewReader("x")), w), nil)
+		if reqStatus(err) != http.StatusBadRequest || !strings.Contains(err.Error(), channel) {
+			t.Errorf("%s to %s: got %v, want a 400 that names the placeholder", channel, target, err)
+		}
+	}
+}
+
 // The reverse proxy stores its response's headers under their canonical names.
 func TestRequestChannelsFromProxyHeader(t *testing.T) {
 	for _, configured := range []string{
