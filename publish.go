@@ -48,6 +48,8 @@ type PublishHandler struct {
 	maxSize    int64
 	cors       *cors
 	protection *http.CrossOriginProtection
+	crossSite  *seldom // refusals of such pages
+	log        *zap.Logger
 	claim      *sharedClaim
 	drain      *drain // of bodies that are being received
 	metrics    *publishMetrics
@@ -75,7 +77,8 @@ func (h *PublishHandler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.claim = &sharedClaim{claim: own, log: ctx.Logger()}
+	h.log, h.crossSite = ctx.Logger(), new(seldom)
+	h.claim = &sharedClaim{claim: own, log: h.log}
 	h.drain.grace = func() time.Duration { return app.grace }
 	h.drain.beginWith(ctx)
 	h.metrics = newPublishMetrics(own.hub.name, h.Channel)
@@ -135,7 +138,7 @@ func (h *PublishHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 }
 
 func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) error {
-	if err := h.protection.Check(r); err != nil {
+	if err := h.checkSite(r); err != nil {
 		return caddyhttp.Error(http.StatusForbidden, err)
 	}
 	channel, err := replaceChannel(r, h.channel)
@@ -207,6 +210,7 @@ func (a publishAnswer) write(w http.ResponseWriter, status int) error {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n')) // a client that has gone needs no answer
