@@ -115,6 +115,7 @@ type Handler struct {
 	drain        *drain
 	claim        *sharedClaim
 	limits       *streamLimits
+	turnedAway   *turnedAway
 	cors         *cors
 	turns        turns
 }
@@ -209,7 +210,7 @@ func (h *Handler) resolveLimits() error {
 	for _, limit := range h.MaxStreamsPer {
 		errs = append(errs, limit.check())
 	}
-	h.limits = newStreamLimits(h.MaxStreams, h.MaxStreamsPer)
+	h.limits, h.turnedAway = newStreamLimits(h.MaxStreams, h.MaxStreamsPer), new(turnedAway)
 	var err error
 	h.cors, err = newCORS(h.CORSOrigins, "GET, HEAD, POST")
 	return errors.Join(append(errs, err)...)
@@ -252,10 +253,11 @@ func (h *Handler) Cleanup() error {
 // for a reverse proxy's handle_response), HEAD with a stream's headers.
 // OPTIONS goes to the next handler, unless there are cors_origins.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	answered := h.cors.answer(w, r)
-	if !answered && r.Method == http.MethodOptions {
+	if h.cors == nil && r.Method == http.MethodOptions {
 		return next.ServeHTTP(w, r)
 	}
+	noSniff(w.Header())
+	answered := h.cors.answer(w, r)
 	if !answered && (r.Method == http.MethodGet || r.Method == http.MethodPost) {
 		return h.serveStream(w, r)
 	}

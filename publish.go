@@ -124,14 +124,15 @@ func (h *PublishHandler) Cleanup() error {
 // ServeHTTP answers POST. OPTIONS goes to the next handler, unless there are
 // cors_origins.
 func (h *PublishHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.cors == nil && r.Method == http.MethodOptions {
+		return next.ServeHTTP(w, r)
+	}
+	noSniff(w.Header())
 	if h.cors.answer(w, r) {
 		return nil
 	}
-	switch r.Method {
-	case http.MethodPost:
+	if r.Method == http.MethodPost {
 		return h.servePublish(w, r)
-	case http.MethodOptions:
-		return next.ServeHTTP(w, r)
 	}
 	w.Header().Set("Allow", http.MethodPost)
 	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q publishes nothing", r.Method))

@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
@@ -19,6 +21,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) e
 		return reason
 	}
 	h.metrics.ends[endTurnedAway].Inc()
+	h.turnedAway.tell(h.claim.log, h.route, reason)
 	return turnAway(w, r, reason)
 }
 
@@ -35,16 +38,55 @@ const (
 // once; the spec has it come back after the retry time.
 func turnAway(w http.ResponseWriter, r *http.Request, reason error) error {
 	later := jitter(minTurnedAway, maxTurnedAway)
-	if !strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "text/event-stream") {
-		w.Header().Set("Retry-After", strconv.Itoa(int(later.Seconds())))
-		status := http.StatusServiceUnavailable
-		if errors.Is(reason, errTooManyClientStreams) {
-			status = http.StatusTooManyRequests
-		}
-		return caddyhttp.Error(status, reason)
+	if strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "text/event-stream") {
+		setHeaders(w.Header())
+		out := append(hub.AppendRetry(nil, later.Milliseconds()), ": "+reason.Error()+"\n"...)
+		_, _ = w.Write(out) // a client that has gone needs no answer
+		return nil
 	}
-	setHeaders(w.Header())
-	out := append(hub.AppendRetry(nil, later.Milliseconds()), ": "+reason.Error()+"\n"...)
-	_, _ = w.Write(out) // a client that has gone needs no answer
-	return nil
+	w.Header().Set("Retry-After", strconv.Itoa(int(later.Seconds())))
+	status := http.StatusServiceUnavailable
+	if errors.Is(reason, errTooManyClientStreams) {
+		status = http.StatusTooManyRequests
+	}
+	if !hasErrorRoutes(r) {
+		http.Error(w, reason.Error(), status)
+		return nil
+	}
+	return caddyhttp.Error(status, reason)
+}
+
+// hasErrorRoutes reports whether handle_errors answers errors. Without it,
+// Caddy logs a line for each that is not the client's, with the request's
+// headers and query: whoever is turned away could fill a disk.
+func hasErrorRoutes(r *http.Request) bool {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server == nil || server.Errors != nil && len(server.Errors.Routes) > 0
+}
+
+// turnedAway are the requests that a handler has turned away since the log had
+// a line about it. Safe for concurrent use.
+type turnedAway struct {
+	mu    sync.Mutex
+	count int
+	next  time.Time // when the log may have the next line
+}
+
+// tellTurnedAway is how often the log has a line at most: an operator sees what
+// goes on, and a flood of requests does not become one of lines.
+const tellTurnedAway = 30 * time.Second
+
+// tell counts one more, and logs how many there are unless it did lately.
+func (t *turnedAway) tell(log *zap.Logger, route string, reason error) {
+	t.mu.Lock()
+	t.count++
+	count, now := t.count, time.Now()
+	due := !now.Before(t.next)
+	if due {
+		t.count, t.next = 0, now.Add(tellTurnedAway)
+	}
+	t.mu.Unlock()
+	if due {
+		log.Warn("streams are turned away", zap.String("route", route), zap.NamedError("newest_reason", reason), zap.Int("since_last_told", count))
+	}
 }

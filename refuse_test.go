@@ -1,17 +1,21 @@
 package redissse
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
@@ -90,6 +94,68 @@ func TestOtherClientsAreRefusedWithAStatus(t *testing.T) {
 				t.Errorf("an error page would have content type %q behind %q", w.Header().Get("Content-Type"), w.Body)
 			}
 		})
+	}
+}
+
+// An operator sees that there is no room, once, and nothing of what the clients sent.
+func TestTheLogTellsOnceOfThoseTurnedAway(t *testing.T) {
+	server := redistest.Start(t)
+	g := startGateway(t, server.URL(), "", limitedRoutes)
+	before := g.scrape()
+	g.opened("/most")
+	g.opened("/most")
+	g.opened("/each", ssetest.WithHeader("X-User", "ann"))
+	const each = 20
+	for path, status := range map[string]int{"/most": http.StatusServiceUnavailable, "/each": http.StatusTooManyRequests} {
+		for range each {
+			r := ssetest.Do(t, g.client, g.URL(path+"?token=secret"), ssetest.WithHeader("Accept", "*/*"),
+				ssetest.WithHeader("X-User", "ann"), ssetest.WithHeader("X-Token", "secret"))
+			reason, err := io.ReadAll(r.Body)
+			if r.StatusCode != status || !strings.HasPrefix(string(reason), "too many streams") || err != nil {
+				t.Fatalf("%s: %s, %q, %v, want a %d that says why", path, r.Status, reason, err, status)
+			}
+			reqNoSniff(t, r.Header)
+		}
+	}
+	text := gatewayLogs.text()
+	if strings.Contains(text, "secret") || strings.Contains(text, `"level":"error"`) || strings.Count(text, "streams are turned away") != 2 {
+		t.Error("the log has more than one line for each handler")
+	}
+	if n := g.scrape().since(before)[`streams_total{end="refused",hub="default",route="news"}`]; n != 2*each {
+		t.Errorf("%v are counted, want %d", n, 2*each)
+	}
+}
+
+func TestTheLogTellsHowManyWereTurnedAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, lines := observer.New(zap.DebugLevel)
+		told := new(turnedAway)
+		for range 4 {
+			for range 10 {
+				told.tell(zap.New(core), "news", errTooManyStreams)
+				time.Sleep(tellTurnedAway / 10)
+			}
+		}
+		told.tell(zap.New(core), "news", errTooManyClientStreams)
+		for i, want := range []int64{1, 10, 10, 10, 10} {
+			if all := lines.All(); len(all) != 5 || all[i].ContextMap()["since_last_told"] != want {
+				t.Fatalf("the lines are %v, want number %d to tell of %d", all, i, want)
+			}
+		}
+		if reason := lines.All()[4].ContextMap()["newest_reason"]; reason != errTooManyClientStreams.Error() {
+			t.Errorf("the last reason is %v", reason)
+		}
+	})
+}
+
+func TestErrorPagesAreForThoseTurnedAwayToo(t *testing.T) {
+	server := redistest.Start(t)
+	g := startGateway(t, server.URL(), "", limitedRoutes+"\n\thandle_errors {\n\t\trespond \"page of {err.status_code}\"\n\t}\n")
+	g.opened("/most")
+	g.opened("/most")
+	r := ssetest.Do(t, g.client, g.URL("/most"), ssetest.WithHeader("Accept", "*/*"))
+	if page, err := io.ReadAll(r.Body); r.StatusCode != http.StatusServiceUnavailable || string(page) != "page of 503" || err != nil {
+		t.Errorf("%s with %q, %v", r.Status, page, err)
 	}
 }
 

@@ -311,6 +311,7 @@ func TestAPublishGoesToNoOtherChannelThanTheOneNamed(t *testing.T) {
 		if reqStatus(err) != http.StatusBadRequest || !strings.Contains(err.Error(), channel) {
 			t.Errorf("%s to %s: got %v, want a 400 that names the placeholder", channel, target, err)
 		}
+		reqNoSniff(t, w.Header())
 	}
 }
 
@@ -357,6 +358,7 @@ func TestMethodsThatOpenNoStream(t *testing.T) {
 			if reqStatus(err) != http.StatusMethodNotAllowed || passed || !strings.Contains(err.Error(), method) {
 				t.Errorf("passed on: %v, %v, want a 405 that names the method", passed, err)
 			}
+			reqNoSniff(t, w.Header())
 			if allow := w.Header().Get("Allow"); allow != "GET, HEAD, POST" {
 				t.Errorf("Allow = %q", allow)
 			}
@@ -377,6 +379,7 @@ func TestMethodsThatOpenNoStream(t *testing.T) {
 			if reqStatus(err) != test.want || passed {
 				t.Errorf("passed on: %v, %v, want %d", passed, err, test.want)
 			}
+			reqNoSniff(t, w.Header())
 			if got := w.Header().Get("Content-Type"); got != "" {
 				t.Errorf("an error page would have Content-Type %q", got)
 			}
@@ -395,10 +398,18 @@ func reqStatus(err error) int {
 	return 0
 }
 
+func reqNoSniff(t *testing.T, header http.Header) {
+	t.Helper()
+	if got := header.Get("X-Content-Type-Options"); got != "nosniff" {
+		t.Errorf("X-Content-Type-Options = %q", got)
+	}
+}
+
 func reqStreamHeaders(t *testing.T, header http.Header) {
 	t.Helper()
 	for key, want := range map[string]string{
 		"Content-Type": "text/event-stream", "Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no",
+		"X-Content-Type-Options": "nosniff",
 	} {
 		if got := header.Get(key); got != want {
 			t.Errorf("%s = %q, want %q", key, got, want)

@@ -15,6 +15,10 @@ func setHeaders(header http.Header) {
 	header.Set("X-Accel-Buffering", "no") // for an nginx in front
 }
 
+// noSniff has a browser not take an answer for anything but what it says it is:
+// what somebody else published could look like a page.
+func noSniff(header http.Header) { header.Set("X-Content-Type-Options", "nosniff") }
+
 // writeChunk is what a client must take within stall_timeout. It is what one
 // TLS record holds, little enough for any link that works.
 const writeChunk = 16 << 10
