@@ -27,7 +27,7 @@ func (h *PublishHandler) checkSite(r *http.Request) error {
 		return nil
 	}
 	if heldBack, due := h.crossSite.now(); due {
-		h.log.Warn("a page of another site may not publish: if it is of this one, a proxy in front changes Host; "+
+		h.claim.log.Warn("a page of another site may not publish: if it is of this one, a proxy in front changes Host; "+
 			"have the proxy pass Host on, or X-Forwarded-Host and be among trusted_proxies, or name the page's origin in cors_origins",
 			zap.String("origin", r.Header.Get("Origin")), zap.String("host", r.Host), zap.Int("held_back", heldBack))
 	}

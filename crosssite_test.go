@@ -16,7 +16,7 @@ import (
 func TestAPageBehindAProxyThatChangesHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
-		h := &PublishHandler{Channel: "news", log: zap.New(core), crossSite: new(seldom)}
+		h := &PublishHandler{Channel: "news", claim: &sharedClaim{log: zap.New(core)}, crossSite: new(seldom)}
 		if err := h.resolve(); err != nil {
 			t.Fatal(err)
 		}

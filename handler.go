@@ -115,7 +115,7 @@ type Handler struct {
 	drain        *drain
 	claim        *sharedClaim
 	limits       *streamLimits
-	turnedAway   *turnedAway
+	turnedAway   *seldom // what is logged of that
 	cors         *cors
 	turns        turns
 }
@@ -210,7 +210,7 @@ func (h *Handler) resolveLimits() error {
 	for _, limit := range h.MaxStreamsPer {
 		errs = append(errs, limit.check())
 	}
-	h.limits, h.turnedAway = newStreamLimits(h.MaxStreams, h.MaxStreamsPer), new(turnedAway)
+	h.limits, h.turnedAway = newStreamLimits(h.MaxStreams, h.MaxStreamsPer), new(seldom)
 	var err error
 	h.cors, err = newCORS(h.CORSOrigins, "GET, HEAD, POST")
 	return errors.Join(append(errs, err)...)

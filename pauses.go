@@ -1,9 +1,15 @@
 package redissse
 
+import "time"
+
 // A process may stand still: a virtual machine is moved, a laptop sleeps, a
 // container has used up its share of the CPU. What Redis sent meanwhile has
 // arrived and only waits to be read. So time in which this process did not run is not Redis's
 // silence, and no watchdog of the subscription counts it.
+
+// tickInterval is how precise the watchdog, ages and lingering are: a quarter
+// of a second is little beside dead_after, and four looks a second cost nothing.
+const tickInterval = 250 * time.Millisecond
 
 // maxLate is how late a tick may be before the process counts as having stood
 // still: a busy machine is late by some tens of milliseconds, a collection of

@@ -2,33 +2,22 @@ package redissse
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"net/http"
-	"os"
 	"sync/atomic"
-	"time"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // The body of a message is held until Redis has it. A client can make that take a
 // while, so all that one hub's publishers hold is bounded together, but not what
 // usual messages take: who sends large ones slowly is in the way of nobody else.
 
-// freePayload is what each body may take without being counted, in bytes.
-const freePayload = defaultMaxSize
+// freePayload is what each body may take without being counted, in bytes: what
+// max_size is by default.
+const freePayload = 64 << 10
 
 // payloadShare is the part of total_size that bodies may take in all, beyond what is
 // free. At the limit a body that needs more is refused with 503, busy; but one
 // alone may take what max_size allows.
 const payloadShare = 8
-
-// payloadTotal is how long a body may take in all, and a second more for each MiB of
-// max_size: a client that is given up has sent nothing that Redis knows of.
-const payloadTotal = time.Minute
 
 // payloads are the bodies of one hub's messages. Safe for concurrent use.
 type payloads struct {
@@ -97,43 +86,4 @@ func (p *payload) readFrom(r io.Reader, size, most int64) error {
 			return err
 		}
 	}
-}
-
-// readPayload reads the body before anything else is done: a slow one should hold
-// no connection to Redis, and half a message should not be published. It ends
-// early when the configuration's drain, or Caddy's exit, has come to it.
-func (h *PublishHandler) readPayload(w http.ResponseWriter, r *http.Request, to *redisHub) (*payload, error) {
-	p := &payload{all: &to.payloads, most: to.settings.Load().Budget.Bytes / payloadShare}
-	if r.ContentLength > h.maxSize {
-		return p, h.tooLarge(fmt.Errorf("the body has %d bytes, at most %d are allowed", r.ContentLength, h.maxSize))
-	}
-	if !hasBody(r) {
-		return p, nil
-	}
-	total := payloadTotal + time.Duration(h.maxSize>>20)*time.Second
-	b := newBody(w, r, total, newEnding(h.drain, to, hub.NewWaiter(), time.Time{}))
-	defer b.stop()
-	b.source = http.MaxBytesReader(w, r.Body, h.maxSize)
-	err := p.readFrom(b, r.ContentLength, h.maxSize)
-	if err == nil || errors.Is(err, errPayloadsFull) {
-		return p, err
-	}
-	if b.isCut() {
-		return p, errDrained
-	}
-	err = fmt.Errorf("reading the request's body: %w", err)
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return p, h.tooLarge(err)
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return p, caddyhttp.Error(http.StatusRequestTimeout, err)
-	}
-	return p, caddyhttp.Error(http.StatusBadRequest, err)
-}
-
-var errDrained = errors.New("this configuration has been replaced, or caddy exits")
-
-func (h *PublishHandler) tooLarge(err error) error {
-	h.metrics.fail(dropTooLarge)
-	return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
 }

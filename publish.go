@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 	"go.uber.org/zap"
 )
 
@@ -49,7 +51,6 @@ type PublishHandler struct {
 	cors       *cors
 	protection *http.CrossOriginProtection
 	crossSite  *seldom // refusals of such pages
-	log        *zap.Logger
 	claim      *sharedClaim
 	drain      *drain // of bodies that are being received
 	metrics    *publishMetrics
@@ -77,8 +78,7 @@ func (h *PublishHandler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.log, h.crossSite = ctx.Logger(), new(seldom)
-	h.claim = &sharedClaim{claim: own, log: h.log}
+	h.claim, h.crossSite = &sharedClaim{claim: own, log: ctx.Logger()}, new(seldom)
 	h.drain.grace = func() time.Duration { return app.grace }
 	h.drain.beginWith(ctx)
 	h.metrics = newPublishMetrics(own.hub.name, h.Channel)
@@ -146,12 +146,12 @@ func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	}
-	hub, err := h.claim.enter()
+	to, err := h.claim.enter()
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	defer h.claim.leave()
-	body, err := h.readPayload(w, r, hub)
+	body, err := h.readPayload(w, r, to)
 	defer body.release()
 	if errors.Is(err, errPayloadsFull) || errors.Is(err, errDrained) {
 		return h.busy(w, r, channel)
@@ -160,19 +160,62 @@ func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) er
 		return err
 	}
 	began := time.Now()
-	receivers, attempts, err := hub.publisher.publish(r.Context(), channel, body.bytes)
+	receivers, attempts, err := to.publisher.publish(r.Context(), channel, body.bytes)
 	h.metrics.count(time.Since(began), attempts, err)
-	hub.publisher.breaker.tell(hub.log(), hub.name)
+	to.publisher.breaker.tell(to.log(), to.name)
 	if err == nil {
 		return publishAnswer{Channel: channel, Receivers: &receivers, Attempts: attempts}.write(w, http.StatusOK)
 	}
 	v := verdictOf(err)
-	hub.log().Debug("publishing failed", zap.String("hub", hub.name), zap.String("reason", string(v.reason)),
+	to.log().Debug("publishing failed", zap.String("hub", to.name), zap.String("reason", string(v.reason)),
 		zap.Int("attempts", attempts), zap.Error(err))
 	if v.status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(hub.publisher.retryAfter(v)))
+		w.Header().Set("Retry-After", strconv.Itoa(to.publisher.retryAfter(v)))
 	}
 	return publishAnswer{Channel: channel, Outcome: v.outcome(), Reason: v.reason, Attempts: attempts}.write(w, v.status)
+}
+
+// payloadTotal is how long a body may take in all, and a second more for each MiB of
+// max_size: a client that is given up has sent nothing that Redis knows of.
+const payloadTotal = time.Minute
+
+// readPayload reads the body before anything else is done: a slow one should hold
+// no connection to Redis, and half a message should not be published. It ends
+// early when the configuration's drain, or Caddy's exit, has come to it.
+func (h *PublishHandler) readPayload(w http.ResponseWriter, r *http.Request, to *redisHub) (*payload, error) {
+	p := &payload{all: &to.payloads, most: to.settings.Load().Budget.Bytes / payloadShare}
+	if r.ContentLength > h.maxSize {
+		return p, h.tooLarge(fmt.Errorf("the body has %d bytes, at most %d are allowed", r.ContentLength, h.maxSize))
+	}
+	if !hasBody(r) {
+		return p, nil
+	}
+	total := payloadTotal + time.Duration(h.maxSize>>20)*time.Second
+	b := newBody(w, r, total, newEnding(h.drain, to, hub.NewWaiter(), time.Time{}))
+	defer b.stop()
+	b.source = http.MaxBytesReader(w, r.Body, h.maxSize)
+	err := p.readFrom(b, r.ContentLength, h.maxSize)
+	if err == nil || errors.Is(err, errPayloadsFull) {
+		return p, err
+	}
+	if b.isCut() {
+		return p, errDrained
+	}
+	err = fmt.Errorf("reading the request's body: %w", err)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return p, h.tooLarge(err)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return p, caddyhttp.Error(http.StatusRequestTimeout, err)
+	}
+	return p, caddyhttp.Error(http.StatusBadRequest, err)
+}
+
+var errDrained = errors.New("this configuration has been replaced, or caddy exits")
+
+func (h *PublishHandler) tooLarge(err error) error {
+	h.metrics.fail(dropTooLarge)
+	return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
 }
 
 // busy answers a request whose body there is no room, or no time, for. What is left of the
@@ -211,7 +254,6 @@ func (a publishAnswer) write(w http.ResponseWriter, status int) error {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n')) // a client that has gone needs no answer

@@ -167,7 +167,7 @@ func (p *publisher) attempt(ctx context.Context, channel string, payload []byte)
 // largePayload is what takes time by itself, on a slow way to Redis or in a Redis that
 // hands it to thousands. Its size is the caller's choice: that it took too long
 // says little about Redis as long as that answers a PING.
-const largePayload = defaultMaxSize
+const largePayload = 64 << 10
 
 // answers reports whether Redis answers a PING.
 func (p *publisher) answers() bool {

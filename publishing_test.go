@@ -42,7 +42,7 @@ func startPublishing(t *testing.T, config *Hub, h *PublishHandler) *publishServe
 	}
 	hub := newHub(t.Name()+nonce(), settings, zap.NewNop()) // with metrics of its own, also if the test runs twice
 	h.claim = &sharedClaim{claim: &claim{hub: hub, settings: settings}, log: zap.NewNop()}
-	h.metrics, h.log, h.crossSite = newPublishMetrics(hub.name, h.Channel), zap.NewNop(), new(seldom)
+	h.metrics, h.crossSite = newPublishMetrics(hub.name, h.Channel), new(seldom)
 	p := &publishServer{t: t, h: h, hub: hub}
 	p.server = httptest.NewServer(http.HandlerFunc(p.serve))
 	t.Cleanup(func() {

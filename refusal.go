@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -21,7 +20,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) e
 		return reason
 	}
 	h.metrics.ends[endTurnedAway].Inc()
-	h.turnedAway.tell(h.claim.log, h.route, reason)
+	if heldBack, due := h.turnedAway.now(); due {
+		h.claim.log.Warn("streams are turned away", zap.String("route", h.route), zap.NamedError("newest_reason", reason), zap.Int("held_back", heldBack))
+	}
 	return turnAway(w, r, reason)
 }
 
@@ -62,31 +63,4 @@ func turnAway(w http.ResponseWriter, r *http.Request, reason error) error {
 func hasErrorRoutes(r *http.Request) bool {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	return server == nil || server.Errors != nil && len(server.Errors.Routes) > 0
-}
-
-// turnedAway are the requests that a handler has turned away since the log had
-// a line about it. Safe for concurrent use.
-type turnedAway struct {
-	mu    sync.Mutex
-	count int
-	next  time.Time // when the log may have the next line
-}
-
-// tellTurnedAway is how often the log has a line at most: an operator sees what
-// goes on, and a flood of requests does not become one of lines.
-const tellTurnedAway = 30 * time.Second
-
-// tell counts one more, and logs how many there are unless it did lately.
-func (t *turnedAway) tell(log *zap.Logger, route string, reason error) {
-	t.mu.Lock()
-	t.count++
-	count, now := t.count, time.Now()
-	due := !now.Before(t.next)
-	if due {
-		t.count, t.next = 0, now.Add(tellTurnedAway)
-	}
-	t.mu.Unlock()
-	if due {
-		log.Warn("streams are turned away", zap.String("route", route), zap.NamedError("newest_reason", reason), zap.Int("since_last_told", count))
-	}
 }

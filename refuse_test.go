@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,7 +16,6 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
@@ -126,24 +126,20 @@ func TestTheLogTellsOnceOfThoseTurnedAway(t *testing.T) {
 	}
 }
 
-func TestTheLogTellsHowManyWereTurnedAway(t *testing.T) {
+func TestTheLogTellsHowManyWereHeldBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		core, lines := observer.New(zap.DebugLevel)
-		told := new(turnedAway)
+		var log seldom
+		var got []int
 		for range 4 {
 			for range 10 {
-				told.tell(zap.New(core), "news", errTooManyStreams)
-				time.Sleep(tellTurnedAway / 10)
+				if heldBack, due := log.now(); due {
+					got = append(got, heldBack)
+				}
+				time.Sleep(seldomEvery / 10)
 			}
 		}
-		told.tell(zap.New(core), "news", errTooManyClientStreams)
-		for i, want := range []int64{1, 10, 10, 10, 10} {
-			if all := lines.All(); len(all) != 5 || all[i].ContextMap()["since_last_told"] != want {
-				t.Fatalf("the lines are %v, want number %d to tell of %d", all, i, want)
-			}
-		}
-		if reason := lines.All()[4].ContextMap()["newest_reason"]; reason != errTooManyClientStreams.Error() {
-			t.Errorf("the last reason is %v", reason)
+		if want := []int{0, 9, 9, 9}; !slices.Equal(got, want) {
+			t.Errorf("%v are told of, want %v", got, want)
 		}
 	})
 }

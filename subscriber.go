@@ -56,10 +56,6 @@ func (s *subscriber) run(ctx context.Context) {
 	}
 }
 
-// tickInterval is how precise the watchdog, ages and lingering are: a quarter
-// of a second is little beside dead_after, and four looks a second cost nothing.
-const tickInterval = 250 * time.Millisecond
-
 // watch ends a connection that has been silent, or deaf, for too long.
 func (s *subscriber) watch() {
 	s.pauses.tick(s.memory.Clock.Monotonic())
