@@ -48,9 +48,11 @@ func hasBody(r *http.Request) bool { return r.Body != nil && r.ContentLength != 
 
 // discardBody reads the body of a request, until the ending of the stream that
 // it is for is due, which it stops: what has not come by then is left, so that
-// the stream can open and end. It fails with an HTTP error.
+// the stream can open and end. It fails with an HTTP error. It has stopped the ending
+// when it returns.
 func discardBody(w http.ResponseWriter, r *http.Request, of *ending) error {
 	if !hasBody(r) {
+		of.stop()
 		return nil
 	}
 	b := newBody(w, r, bodyTotal, of)
