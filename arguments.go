@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -99,4 +100,14 @@ func parseSize(d *caddyfile.Dispenser, to *int64) error {
 	}
 	*to = int64(n)
 	return nil
+}
+
+// parseBits reads /<bits>. It refuses /0, which would silently mean the default.
+func parseBits(s string) (int, error) {
+	digits, found := strings.CutPrefix(s, "/")
+	n, err := strconv.Atoi(digits)
+	if !found || err != nil || n < 1 {
+		return 0, fmt.Errorf("bits are %q, want / and a number above 0", s)
+	}
+	return n, nil
 }

@@ -194,7 +194,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    max_stream_age <duration>
 //	    drain          <reload> [<exit>]
 //	    max_streams    <count>
-//	    max_streams_per <key> <count>
+//	    max_streams_per <key> <count> [/<bits>]
 //	    cors_origins   <origin>...
 //	    gap_event      <name>
 //	    cursor_event   <name>
@@ -293,14 +293,18 @@ func (h *Handler) parseDrain(d *caddyfile.Dispenser) error {
 
 func (h *Handler) parseMaxStreamsPer(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
-	if len(args) != 2 {
+	if len(args) < 2 || len(args) > 3 {
 		return d.ArgErr()
 	}
 	n, err := strconv.Atoi(args[1])
-	if err != nil {
-		return d.Errf("max_streams_per is %q, want a key and a count", strings.Join(args, " "))
-	}
 	limit := StreamLimit{Key: args[0], Max: n}
+	if err == nil && len(args) == 3 {
+		limit.IPv6Prefix, err = parseBits(args[2])
+	}
+	if err != nil {
+		return d.Errf("max_streams_per is %q, want a key, a count and perhaps how many bits of an address count, such as /64",
+			strings.Join(args, " "))
+	}
 	if err := limit.check(); err != nil {
 		return d.WrapErr(err)
 	}

@@ -116,6 +116,8 @@ func TestAdaptErrorsNameLineKeyAndValue(t *testing.T) {
 			"channel __redis_sse:probe",
 			"pattern", `pattern ""`, "pattern __redis_sse:*", "pattern job:{http.auth.user.id}:*",
 			"max_streams_per {http.auth.user.id} many", "max_streams_per {http.auth.user.id} 0",
+			"max_streams_per {http.auth.user.id} 5 64", "max_streams_per {http.auth.user.id} 5 /", "max_streams_per {http.auth.user.id} 5 /0",
+			"max_streams_per {http.auth.user.id} 5 /-1", "max_streams_per {http.auth.user.id} 5 /much",
 		}},
 		{"hub", inHub, []string{
 			"linger soon", "linger -1s",

@@ -14,6 +14,15 @@ import (
 // address of a network has its other 2^64, too.
 const ipv6Site = 64
 
+// networkOf returns so many bits of an IPv6 address, and all of an IPv4
+// address, also of one that is written as IPv6.
+func networkOf(ip netip.Addr, bits int) netip.Addr {
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		return ip
+	}
+	return netip.PrefixFrom(ip, bits).Masked().Addr()
+}
+
 var callerSeed = maphash.MakeSeed()
 
 // callerOf returns who opens a stream: the client's address as Caddy knows it,
@@ -24,8 +33,5 @@ func callerOf(r *http.Request) hub.Caller {
 	if err != nil {
 		return 0 // of a Unix socket
 	}
-	if ip = ip.Unmap().WithZone(""); ip.Is6() {
-		ip = netip.PrefixFrom(ip, ipv6Site).Masked().Addr()
-	}
-	return hub.Caller(maphash.Comparable(callerSeed, ip))
+	return hub.Caller(maphash.Comparable(callerSeed, networkOf(ip, ipv6Site)))
 }

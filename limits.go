@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"net/netip"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,13 +19,37 @@ type StreamLimit struct {
 
 	// How many streams with the same value may be open, 1 to 10000000.
 	Max int `json:"max"`
+
+	// How many bits of an IPv6 address count, 1 to 128, if the key is one
+	// placeholder whose value is an address. Whoever has one address of a
+	// network, of 64 bits as a rule, has 2^64. Default: all
+	IPv6Prefix int `json:"ipv6_prefix,omitempty"`
 }
 
 func (l StreamLimit) check() error {
 	if withoutPlaceholders(l.Key) == l.Key {
 		return fmt.Errorf("max_streams_per %q has no placeholder such as {client_ip}", l.Key)
 	}
-	return inRange("max_streams_per "+l.Key, int64(l.Max), 0, 1, maxStreams, new(int64))
+	if err := inRange("max_streams_per "+l.Key, int64(l.Max), 0, 1, maxStreams, new(int64)); err != nil || l.IPv6Prefix == 0 {
+		return err
+	}
+	if placeholder.FindString(l.Key) != l.Key {
+		return fmt.Errorf("max_streams_per %q is more than an address: bits of it can count only if it is one placeholder such as {client_ip}", l.Key)
+	}
+	return inRange("ipv6_prefix of max_streams_per "+l.Key, int64(l.IPv6Prefix), 0, 1, 128, new(int64))
+}
+
+// value returns what a request counts for.
+func (l StreamLimit) value(repl *caddy.Replacer) string {
+	text := repl.ReplaceAll(l.Key, "")
+	if l.IPv6Prefix == 0 {
+		return text
+	}
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		return text // of a Unix socket
+	}
+	return networkOf(ip, l.IPv6Prefix).String()
 }
 
 // maxStreams is the most that a limit on streams can be: far more than a
@@ -69,7 +94,7 @@ func (l *streamLimits) admit(repl *caddy.Replacer) (admission, error) {
 	}
 	keys := make([]uint64, len(l.per))
 	for i, limit := range l.per {
-		keys[i] = maphash.String(l.seed, repl.ReplaceAll(limit.Key, ""))
+		keys[i] = maphash.String(l.seed, limit.value(repl))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -89,6 +89,63 @@ func TestStreamsBeyondMaxStreamsPerAreRefused(t *testing.T) {
 	})
 }
 
+func TestAddressesOfANetworkCountTogether(t *testing.T) {
+	for _, test := range []struct {
+		bits int
+		a, b string
+		same bool
+	}{
+		{0, "2001:db8::1", "2001:db8::2", false},
+		{64, "2001:db8::1", "2001:db8::ffff:2", true},
+		{64, "2001:db8::1", "2001:db8:0:1::1", false},
+		{56, "2001:db8::1", "2001:db8:0:ff::1", true},
+		{56, "2001:db8::1", "2001:db8:0:100::1", false},
+		{128, "2001:db8::1", "2001:db8::2", false},
+		{64, "fe80::1%eth0", "fe80::2%eth1", true},
+		{1, "192.0.2.1", "192.0.2.2", false},
+		{64, "::ffff:192.0.2.1", "192.0.2.1", true},
+		{64, "::ffff:192.0.2.1", "::ffff:192.0.2.2", false},
+		{64, "", "@", false},
+		{64, "ann", "bob", false},
+		{64, "", "", true},
+	} {
+		l := newStreamLimits(0, []StreamLimit{{Key: "{k}", Max: 1, IPv6Prefix: test.bits}})
+		admit := func(address string) error {
+			repl := caddy.NewReplacer()
+			repl.Set("k", address)
+			_, err := l.admit(repl)
+			return err
+		}
+		if err := admit(test.a); err != nil {
+			t.Fatal(err)
+		}
+		if same := admit(test.b) != nil; same != test.same {
+			t.Errorf("/%d: %q and %q count together: %v", test.bits, test.a, test.b, same)
+		}
+	}
+}
+
+func TestBitsOfMoreThanAnAddressAreAnError(t *testing.T) {
+	for _, test := range []struct {
+		key  string
+		bits int
+		want string
+	}{
+		{"{http.vars.client_ip}", 64, ""},
+		{"{http.vars.client_ip}", 128, ""},
+		{"{http.vars.client_ip}", 129, "want 1 to 128"},
+		{"{http.vars.client_ip}", -1, "want 1 to 128"},
+		{"ip:{http.vars.client_ip}", 64, "one placeholder"},
+		{"{http.vars.client_ip}{http.auth.user.id}", 64, "one placeholder"},
+		{"ip:{http.vars.client_ip}", 0, ""},
+	} {
+		err := (&Handler{Channels: []string{"a"}, MaxStreamsPer: []StreamLimit{{Key: test.key, Max: 1, IPv6Prefix: test.bits}}}).resolve()
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s /%d: %v, want %q", test.key, test.bits, err, test.want)
+		}
+	}
+}
+
 func TestPlacesAreGivenBackToTheLast(t *testing.T) {
 	l := newStreamLimits(100, []StreamLimit{{Key: "{k}", Max: 100}})
 	var all sync.WaitGroup
