@@ -2,6 +2,7 @@ package redissse
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -25,6 +26,30 @@ func parseString(d *caddyfile.Dispenser, to *string) error {
 		return d.ArgErr()
 	}
 	return nil
+}
+
+// parseRedisURL reads a Redis URL. Its errors repeat nothing, as any word of the line may
+// be a password.
+func parseRedisURL(d *caddyfile.Dispenser, to *string) error {
+	if !d.NextArg() {
+		return d.Err("redis takes a URL")
+	}
+	*to = d.Val()
+	if *to == "" || d.NextArg() {
+		return d.Err("redis takes one URL, without spaces")
+	}
+	return nil
+}
+
+// optionName is what an option may be called. Anything else may be the rest of a secret
+// with a line end in it.
+var optionName = regexp.MustCompile(`^[a-z_]{1,20}$`)
+
+func unrecognized(d *caddyfile.Dispenser) error {
+	if !optionName.MatchString(d.Val()) {
+		return d.Err("unrecognized subdirective")
+	}
+	return d.Errf("unrecognized subdirective %q", d.Val())
 }
 
 func parseList(d *caddyfile.Dispenser, to *[]string) error {

@@ -59,8 +59,11 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	if d.NextArg() {
 		name = d.Val()
 	}
-	if name == "" || d.NextArg() {
-		return nil, d.ArgErr()
+	if d.NextArg() {
+		return nil, d.Err("redis_sse takes one argument, a hub's name")
+	}
+	if err := checkHubName(name); err != nil {
+		return nil, d.WrapErr(err)
 	}
 	if app.Hubs[name] != nil {
 		return nil, d.Errf("hub %q is defined twice", name)
@@ -85,7 +88,7 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 func (c *Hub) parseOption(d *caddyfile.Dispenser) error {
 	switch d.Val() {
 	case "redis":
-		return parseString(d, &c.Redis)
+		return parseRedisURL(d, &c.Redis)
 	case "buffer":
 		return c.parseBuffer(d)
 	case "keep":
@@ -111,7 +114,7 @@ func (c *Hub) parseOption(d *caddyfile.Dispenser) error {
 	case "publisher":
 		return c.parsePublisher(d)
 	}
-	return d.Errf("unrecognized subdirective %q", d.Val())
+	return unrecognized(d)
 }
 
 func (c *Hub) parseBuffer(d *caddyfile.Dispenser) error {
@@ -134,7 +137,7 @@ func (c *Hub) parseBuffer(d *caddyfile.Dispenser) error {
 		case "max_channels":
 			return parseCount(d, &c.Buffer.MaxChannels)
 		}
-		return d.Errf("unrecognized subdirective %q", d.Val())
+		return unrecognized(d)
 	})
 }
 
@@ -154,7 +157,7 @@ func (c *Hub) parsePublisher(d *caddyfile.Dispenser) error {
 		case "breaker_reset":
 			return parsePositive(d, &c.Publisher.BreakerReset)
 		}
-		return d.Errf("unrecognized subdirective %q", d.Val())
+		return unrecognized(d)
 	})
 }
 
@@ -215,13 +218,16 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // checkHub checks how a handler names its hub.
 func checkHub(d *caddyfile.Dispenser, hub, redis string) error {
+	if strings.Contains(hub, "://") {
+		return d.WrapErr(errHubNameURL)
+	}
 	if hub != "" && redis != "" {
 		return d.Errf("hub %q and redis are both given: a handler takes one of them", hub)
 	}
 	if strings.Contains(redis, "{") {
 		return nil // placeholders are for the machine it runs on
 	}
-	if _, err := redisOptions(redis); err != nil {
+	if _, err := readRedisURL(redis); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil
@@ -232,7 +238,7 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 	case "hub":
 		return parseString(d, &h.Hub)
 	case "redis":
-		return parseString(d, &h.Redis)
+		return parseRedisURL(d, &h.Redis)
 	case "channel":
 		return parseList(d, &h.Channels)
 	case "pattern":
@@ -270,7 +276,7 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 	case "cursor_event":
 		return parseString(d, &h.CursorEvent)
 	}
-	return d.Errf("unrecognized subdirective %q", d.Val())
+	return unrecognized(d)
 }
 
 func (h *Handler) parseDrain(d *caddyfile.Dispenser) error {
@@ -350,7 +356,7 @@ func (h *PublishHandler) parseOption(d *caddyfile.Dispenser) error {
 	case "hub":
 		return parseString(d, &h.Hub)
 	case "redis":
-		return parseString(d, &h.Redis)
+		return parseRedisURL(d, &h.Redis)
 	case "channel":
 		before := h.Channel
 		if err := parseString(d, &h.Channel); err != nil {
@@ -365,7 +371,7 @@ func (h *PublishHandler) parseOption(d *caddyfile.Dispenser) error {
 	case "cors_origins":
 		return parseList(d, &h.CORSOrigins)
 	}
-	return d.Errf("unrecognized subdirective %q", d.Val())
+	return unrecognized(d)
 }
 
 // Interface guards

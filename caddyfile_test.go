@@ -146,8 +146,9 @@ func TestAdaptErrorsNameLineKeyAndValue(t *testing.T) {
 				}
 				for word := range strings.FieldsSeq(strings.TrimPrefix(line, "from ")) {
 					word = strings.Trim(word, `"`)
-					if !strings.Contains(err.Error(), word) {
-						t.Errorf("the error does not name %q: %v", word, err)
+					isURL := strings.HasPrefix(line, "redis ") && word != "redis" // or a password
+					if strings.Contains(err.Error(), word) == isURL {
+						t.Errorf("the error does not name %q, or does as it is the value of redis: %v", word, err)
 					}
 				}
 				adaptLine(t, err, number)

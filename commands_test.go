@@ -55,13 +55,17 @@ func TestBadRedisURLsAreNamedWithoutTheirPassword(t *testing.T) {
 	for redis, want := range map[string]string{
 		"{env.REDISSSE_TEST_UNSET}":                                "env.REDISSSE_TEST_UNSET",
 		"redis://:" + password + "@{env.REDISSSE_TEST_UNSET}:6379": "env.REDISSSE_TEST_UNSET",
-		"{env.REDISSSE_TEST_URL}":                                  "127.0.0.1:1/0",
-		"http://user:" + password + "@127.0.0.1:1/0":               "127.0.0.1:1/0",
-		"redis://user:" + password + "@127.0.0.1:port/0":           "127.0.0.1:port/0",
-		"redis://:" + password + "%zz@127.0.0.1:1/0":               "127.0.0.1:1/0",
-		"redis://:" + password + "@127.0.0.1:1/database":           "127.0.0.1:1/database",
-		"redis://:" + password + "@127.0.0.1:1/0?no_such_option=1": "no_such_option",
-		password + "@127.0.0.1:1":                                  "127.0.0.1:1",
+		"{env.REDISSSE_TEST_URL}":                                  "redis {env.REDISSSE_TEST_URL}: the scheme is none of",
+		"http://user:" + password + "@127.0.0.1:1/0":               "the scheme is none of",
+		"redis://user:" + password + "@127.0.0.1:port/0":           "the port is no number",
+		"redis://:" + password + "%zz@127.0.0.1:1/0":               "percent-encoded",
+		"redis://:" + password + "@127.0.0.1:1/database":           "the path is no number of a database",
+		"redis://:" + password + "@127.0.0.1:1/0?no_such_option=1": "an option behind the ? is unknown",
+		"redis://:" + password + "@127.0.0.1:1/0?pool_size=two":    "pool_size",
+		password + "@127.0.0.1:1":                                  "the scheme is missing",
+		"127.0.0.1:1 " + password:                                  "one URL, without spaces",
+		"redis://127.0.0.1:1:" + password:                          "more than one colon",
+		"redis:" + password:                                        "the scheme is missing",
 	} {
 		for _, command := range []string{"validate", "run"} {
 			stdout, stderr, err := runCaddy(t, fmt.Sprintf(commandConfig, redis, "127.0.0.1:1", "5s"), command, "--config", "Caddyfile")

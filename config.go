@@ -3,15 +3,10 @@ package redissse
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"net/url"
 	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/redis/go-redis/v9"
 )
 
 // Hub configures one hub: a Redis, and how much of it is kept.
@@ -85,7 +80,8 @@ func (c *Hub) resolve() (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.redis, err = redisOptions(c.Redis)
+	at, err := readRedisURL(c.Redis)
+	s.redis, s.literal = at.options, at.literal
 	return s, err
 }
 
@@ -127,48 +123,4 @@ func checkPatterns(key string, patterns []string) error {
 		}
 	}
 	return nil
-}
-
-// redisOptions reads a Redis URL, placeholders replaced. Its errors never
-// carry the password, wherever in the text it stands.
-func redisOptions(raw string) (*redis.Options, error) {
-	if raw == "" {
-		raw = defaultRedis
-	}
-	resolved, err := caddy.NewReplacer().ReplaceOrErr(raw, true, true)
-	if err != nil {
-		return nil, fmt.Errorf("redis %q: %w", withoutSecrets(raw), err) // names the placeholder
-	}
-	u, err := url.Parse(resolved)
-	// An unescaped / ? or # ends the host early: the rest of the password
-	// would be taken for a path, its beginning for the host to dial.
-	if err != nil || u.Fragment != "" || strings.Contains(u.Path+u.RawQuery, "@") || u.Opaque != "" {
-		return nil, fmt.Errorf("redis %q is not a redis://, rediss:// or unix:// URL: "+
-			"in a user or password, / ? # @ and %% must be percent-encoded", withoutSecrets(resolved))
-	}
-	o, err := redis.ParseURL(resolved)
-	if err != nil && u.RawQuery != "" {
-		err = fmt.Errorf("check its options %q", slices.Sorted(maps.Keys(u.Query()))) // not their values
-	}
-	if err != nil {
-		return nil, fmt.Errorf("redis %q is not a redis://, rediss:// or unix:// URL: %w", withoutSecrets(resolved), err)
-	}
-	return o, nil
-}
-
-// withoutSecrets leaves of a URL, or of what is none, scheme, host and path.
-func withoutSecrets(s string) string {
-	scheme, rest, ok := strings.Cut(s, "://")
-	if ok {
-		scheme += "://"
-	} else {
-		scheme, rest = "", s
-	}
-	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		scheme, rest = scheme+"xxxxx@", rest[i+1:]
-	}
-	if i := strings.IndexAny(rest, "?#"); i >= 0 {
-		rest = rest[:i]
-	}
-	return scheme + rest
 }

@@ -2,6 +2,7 @@ package redissse
 
 import (
 	"iter"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -144,6 +145,27 @@ func FuzzRequestChannels(f *testing.F) {
 				}
 			} else if err != nil || !slices.Equal(got, want[i:i+1]) {
 				t.Errorf("%q of %q, %q: %q, %v, want %q", configured, room, user, got, err, want[i])
+			}
+		}
+	})
+}
+
+// FuzzRedisURL has a secret in a text that is to be a Redis URL. The names of placeholders are no secret.
+func FuzzRedisURL(f *testing.F) {
+	for _, text := range brokenURLs {
+		f.Add(text, uint8(len(text)/2))
+	}
+	f.Fuzz(func(t *testing.T, text string, at uint8) {
+		i := min(int(at), len(text))
+		text = text[:i] + urlSecret + text[i:]
+		read, err := readRedisURL(text)
+		switch {
+		case err != nil && strings.Contains(err.Error(), urlSecret) && !strings.Contains(text, "{env.") && !strings.Contains(text, "{file."):
+			t.Errorf("%q: %v", text, err)
+		case err == nil && read.options.Network == "tcp":
+			host, port, err := net.SplitHostPort(read.options.Addr)
+			if n, bad := strconv.Atoi(port); err != nil || bad != nil || n < 1 || n > 65535 || strings.ContainsAny(host, "@/?#, ") {
+				t.Errorf("%q is at %q, %v", text, read.options.Addr, err)
 			}
 		}
 	})

@@ -21,9 +21,11 @@
 package redissse
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -61,8 +63,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Hubs)) {
-		if name == "" {
-			return fmt.Errorf("hub without a name")
+		if err := checkHubName(name); err != nil {
+			return err
 		}
 		if _, err := a.claim(name, a.Hubs[name]); err != nil {
 			return err
@@ -99,6 +101,19 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
+var errHubNameURL = errors.New("a hub's name is a URL, which goes on a redis line")
+
+// checkHubName checks the name of a hub. It is in logs and metrics, where a URL must not be.
+func checkHubName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("hub without a name")
+	case strings.Contains(name, "://"):
+		return errHubNameURL
+	}
+	return nil
+}
+
 // claim resolves a hub and takes the app's own claim on it, once per hub.
 func (a *App) claim(name string, config *Hub) (*claim, error) {
 	if config == nil {
@@ -113,6 +128,7 @@ func (a *App) claim(name string, config *Hub) (*claim, error) {
 	}
 	o := settings.redis
 	key := hubKey{name: name, network: o.Network, addr: o.Addr, user: o.Username}
+	a.warnOfPassword(key, settings)
 	if c := a.claims[key]; c != nil {
 		if first := c.settings.redis; first.Password != o.Password || (first.TLSConfig == nil) != (o.TLSConfig == nil) {
 			return nil, fmt.Errorf("redis at %q is given twice, with another password or TLS", o.Addr)
@@ -127,6 +143,15 @@ func (a *App) claim(name string, config *Hub) (*claim, error) {
 	return c, nil
 }
 
+// warnOfPassword tells the operator, once a hub, of a password in the configuration.
+func (a *App) warnOfPassword(key hubKey, s *settings) {
+	if first := a.claims[key]; !s.literal || first != nil && first.settings.literal {
+		return
+	}
+	a.log.Warn("a redis password stands in the configuration: the admin endpoint shows it at /config/, autosave.json has it, "+
+		"and the debug log may; {env.NAME} or {file.PATH} in the URL keep it out ({$NAME} does not)", zap.String("hub", key.label()))
+}
+
 // acquire takes a handler's claim on the hub called name or, if redis is not
 // empty, on the nameless hub that all handlers with that URL share.
 func (a *App) acquire(name, redis string) (*claim, error) {
@@ -134,6 +159,8 @@ func (a *App) acquire(name, redis string) (*claim, error) {
 	switch {
 	case redis != "" && name != "":
 		return nil, fmt.Errorf("hub %q and redis are both given: a handler takes one of them", name)
+	case strings.Contains(name, "://"):
+		return nil, errHubNameURL
 	case redis == "":
 		if name == "" {
 			name = defaultHub

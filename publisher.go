@@ -209,7 +209,7 @@ func (p *publisher) do(ctx context.Context, f func(context.Context, *redis.Clien
 		return err
 	}
 	defer p.giveBack(c)
-	return f(ctx, c.Client)
+	return withoutPassword(f(ctx, c.Client), c.of)
 }
 
 // enter takes the client for one call, a new one if the Redis options in force

@@ -16,6 +16,7 @@ import (
 type settings struct {
 	hub.Bounds
 	redis        *redis.Options // as parsed from the URL
+	literal      bool           // its password stands in the configuration itself
 	keep         []string       // patterns
 	pingInterval time.Duration
 	deadAfter    time.Duration
