@@ -51,7 +51,24 @@ func replaceChannel(r *http.Request, configured string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("channel %q: %w", configured, err)
 	}
-	return channel, checkChannel(channel)
+	if err := checkChannel(channel); err != nil {
+		return "", err
+	}
+	return channel, checkOwner(configured, channel)
+}
+
+// redisOwn begin names on which Redis itself, a Sentinel or a client's cache talks. A
+// configuration may name one, but not somebody who fills a placeholder.
+var redisOwn = []string{"__keyspace@", "__keyevent@", "__sentinel__:", "__redis__:"}
+
+// checkOwner refuses a channel of Redis's own that only a placeholder's value has made one.
+func checkOwner(configured, channel string) error {
+	for _, own := range redisOwn {
+		if strings.HasPrefix(channel, own) && !strings.HasPrefix(configured, own) {
+			return fmt.Errorf("channel %q: names that begin with %q are redis's own, and only the configuration may give one", configured, own)
+		}
+	}
+	return nil
 }
 
 // checkMeant checks that the placeholders of a channel say what the client

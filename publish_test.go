@@ -162,6 +162,7 @@ func TestTheChannelOfAMessage(t *testing.T) {
 		{"user:*[a]?", "", "user:*[a]?"}, // taken literally
 		{"{http.request.header.X-User}", "", ""},
 		{"{http.request.header.X-User}", "__redis_sse:probe:1", ""},
+		{"{http.request.header.X-User}", "__sentinel__:hello", ""},
 		{"{http.request.header.X-User}", strings.Repeat("x", maxChannel+1), ""},
 	} {
 		p := startPublishing(t, &Hub{Redis: server.URL()}, &PublishHandler{Channel: c.channel})
