@@ -46,29 +46,24 @@ type body struct {
 // request has none before it ends.
 func hasBody(r *http.Request) bool { return r.Body != nil && r.ContentLength != 0 }
 
-// discardBody reads the body of a request, until the ending of the stream that
-// it is for is due, which it stops: what has not come by then is left, so that
-// the stream can open and end. It fails with an HTTP error. It has stopped the ending
-// when it returns.
-func discardBody(w http.ResponseWriter, r *http.Request, of *ending) error {
-	if !hasBody(r) {
-		of.stop()
-		return nil
-	}
+// discardBody reads the body of a request that hasBody. Once the ending of the
+// stream that it is for is due, which it stops, what has not come is left, so
+// that the stream can open and end: the body is cut. It fails with an HTTP error.
+func discardBody(w http.ResponseWriter, r *http.Request, of *ending) (cut bool, err error) {
 	b := newBody(w, r, bodyTotal, of)
 	defer b.stop()
-	_, err := io.CopyN(io.Discard, b, maxBody+1)
-	switch {
-	case errors.Is(err, io.EOF), b.isCut():
-		return nil
+	_, err = io.CopyN(io.Discard, b, maxBody+1)
+	switch cut = b.isCut(); {
+	case cut, errors.Is(err, io.EOF):
+		return cut, nil
 	case err == nil:
-		return errBodyTooLarge
+		return false, errBodyTooLarge
 	}
 	status := http.StatusBadRequest
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		status = http.StatusRequestTimeout
 	}
-	return caddyhttp.Error(status, fmt.Errorf("reading the request's body: %w", err))
+	return false, caddyhttp.Error(status, fmt.Errorf("reading the request's body: %w", err))
 }
 
 var errBodyTooLarge = caddyhttp.Error(http.StatusRequestEntityTooLarge,

@@ -75,10 +75,15 @@ func (h *Handler) admit(d *delivery, w http.ResponseWriter, r *http.Request, cha
 	if d.admission, err = h.limits.admit(replacerOf(r)); err != nil {
 		return err
 	}
-	if err := discardBody(w, r, newEnding(h.drain, d.hub, hub.NewWaiter(), d.latest)); err != nil {
-		return err
+	cut := false
+	if hasBody(r) {
+		if cut, err = discardBody(w, r, newEnding(h.drain, d.hub, hub.NewWaiter(), d.latest)); err != nil {
+			return err
+		}
 	}
-	d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
+	if !cut { // over HTTP/1.1 the context goes with the body, not with the client; the stream ends soon
+		d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
+	}
 	d.stream, err = d.hub.memory.Open(callerOf(r), channels, h.patterns, d.wake)
 	return err
 }
