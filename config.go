@@ -62,7 +62,6 @@ type Hub struct {
 
 // The defaults.
 const (
-	defaultRedis        = "redis://127.0.0.1:6379/0"
 	defaultLinger       = 5 * time.Minute
 	defaultPingInterval = time.Second
 	defaultDeadAfter    = 9 * time.Second // noticed within 10 s, a tick included

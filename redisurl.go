@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap/zapcore"
 )
 
 // A Redis URL may hold a password, and a malformed one may hold it anywhere: as its
@@ -26,6 +25,9 @@ type redisURL struct {
 	options *redis.Options
 	literal bool // the configuration itself holds the password
 }
+
+// defaultRedis is where a Redis is that somebody has just installed.
+const defaultRedis = "redis://127.0.0.1:6379/0"
 
 // What is wrong with a URL.
 var (
@@ -277,26 +279,3 @@ type hushed struct {
 func (e *hushed) Error() string { return e.text }
 
 func (e *hushed) Unwrap() error { return e.err }
-
-// Caddy logs a handler with all its exported fields (the option trace of a server's logs).
-// These log it without its URL.
-
-// MarshalLogObject implements zapcore.ObjectMarshaler.
-func (h *Handler) MarshalLogObject(to zapcore.ObjectEncoder) error {
-	to.AddString("hub", h.Hub)
-	to.AddString("route", h.route)
-	return nil
-}
-
-// MarshalLogObject implements zapcore.ObjectMarshaler.
-func (h *PublishHandler) MarshalLogObject(to zapcore.ObjectEncoder) error {
-	to.AddString("hub", h.Hub)
-	to.AddString("route", h.Channel)
-	return nil
-}
-
-// Interface guards
-var (
-	_ zapcore.ObjectMarshaler = (*Handler)(nil)
-	_ zapcore.ObjectMarshaler = (*PublishHandler)(nil)
-)
