@@ -31,6 +31,23 @@ func TestTheExamplesAreFormatted(t *testing.T) {
 	}
 }
 
+// What Caddy puts in for {$NAME} is a part of the configuration, which the admin endpoint shows.
+func TestNoExamplePutsAPasswordIntoTheConfiguration(t *testing.T) {
+	files, err := filepath.Glob("examples/*/*Caddyfile")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("the examples are %v, %v", files, err)
+	}
+	for _, file := range append(files, "README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte("redis {$")) {
+			t.Errorf("%s has a URL from {$NAME}", file)
+		}
+	}
+}
+
 const fullExample = "examples/full/Caddyfile"
 
 // It is what "caddy validate" does, without a Redis.
