@@ -29,7 +29,7 @@ PROMISESFLAGS ?=
 
 # How many random histories "make fuzz" plays, and how long it fuzzes each target.
 HISTORIES ?= 20000
-FUZZTIME ?= 20s
+FUZZTIME ?= 3m
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-browser test-clients fuzz faults cover build lint bench bench-go bench-servers promises fmt tidy-check examples
@@ -60,7 +60,7 @@ test-clients: ## Run the code of the README and docs/clients.md (Python, Node, P
 	@scripts/install-client-tools.sh
 	go test -race -tags clients -count 1 -parallel 12 -timeout 10m $(TESTFLAGS) ./internal/clientstest ./examples/fastapi
 
-fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 20s)
+fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 3m)
 	@scripts/install-test-tools.sh
 	@scripts/fuzz.sh $(HISTORIES) $(FUZZTIME) $(TESTFLAGS)
 

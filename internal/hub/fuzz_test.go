@@ -2,6 +2,8 @@ package hub
 
 import (
 	"encoding/json"
+	"math/big"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +25,9 @@ func FuzzParseCursor(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string, ms int64, seq, epoch uint64, anchor uint32) {
 		c, ok := parseCursor(text)
+		if read, valid := readPlainly(text); ok != valid || ok && c != read {
+			t.Errorf("parseCursor(%q) = %+v, %v, a plain reader makes %+v, %v of it", text, c, ok, read, valid)
+		}
 		if ok && (c.String() != text || len(text) > maxID || c.ms < 0) {
 			t.Errorf("parseCursor(%q) accepts a text that String writes %q", text, c)
 		}
@@ -35,6 +40,30 @@ func FuzzParseCursor(f *testing.F) {
 			t.Errorf("parseCursor(%q) = %+v, %v, want %+v", c, got, ok, c)
 		}
 	})
+}
+
+// An id as docs/reference.md has it: decimal, decimal, hex, hex, without leading zeros.
+var plainID = regexp.MustCompile(`^(0|[1-9][0-9]*)-(0|[1-9][0-9]*)-(0|[1-9a-f][0-9a-f]*)-(0|[1-9a-f][0-9a-f]*)$`)
+
+// readPlainly reads an id with numbers of any size, which then have to fit.
+func readPlainly(text string) (c cursor, valid bool) {
+	part := plainID.FindStringSubmatch(text)
+	if part == nil || strings.Contains(text, "\n") {
+		return cursor{}, false
+	}
+	var n [4]uint64
+	for i, bits := range []int{63, 64, 64, 32} {
+		base := 10
+		if i > 1 {
+			base = 16
+		}
+		number, _ := new(big.Int).SetString(part[i+1], base)
+		if number.BitLen() > bits {
+			return cursor{}, false
+		}
+		n[i] = number.Uint64()
+	}
+	return cursor{int64(n[0]), n[1], n[2], uint32(n[3])}, true
 }
 
 // fuzzEvents are the ways to name an event, as they are configured; a field's
