@@ -328,3 +328,18 @@ func TestWhatDoesNotProvisionDoesNotAdapt(t *testing.T) {
 		})
 	}
 }
+
+// What docs/security.md says to set is a configuration.
+func TestTheConfigurationOfTheSecurityPageIsValid(t *testing.T) {
+	text, err := os.ReadFile("docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(text), "```caddyfile\n")
+	block, _, found := strings.Cut(block, "```")
+	config, err := adapt(block)
+	if !found || err != nil {
+		t.Fatalf("%q: %v", block, err)
+	}
+	adaptValidate(t, config)
+}
