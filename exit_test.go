@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"syscall"
@@ -140,6 +141,30 @@ func exitAnyGets(streams []*ssetest.Stream, payload string) (got bool) {
 		}
 	}
 	return got
+}
+
+// A connection whose TLS handshake ends only once the exit has begun is not among those that the server tells to go away.
+func TestAnExitIsNotHeldUpByAConnectionThatComesLate(t *testing.T) {
+	p := startCaddy(t, "", exitRoutes)
+	others := p.open(httpTwo, "/jobs", 1)
+	late := p.client(httpTwo)
+	dialed, goOn := make(chan struct{}), make(chan struct{})
+	late.Transport.(again).RoundTripper.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, p.secure)
+		close(dialed)
+		<-goOn
+		return conn, err
+	}
+	body := make(chan []byte)
+	go func() { body <- exitBody(t, late, p.url(httpTwo, "/jobs")) }()
+	<-dialed
+	// Connections are accepted in turn: this one comes later.
+	others = append(others, p.open(httpTwo, "/jobs", 1)...)
+	p.Signal(p.t, syscall.SIGTERM)
+	judgeCleanEnds(t, others)
+	close(goOn)
+	judgeLastBytes(t, <-body)
+	p.awaitExit()
 }
 
 func TestAnExitEndsStreamsProperlyWithinTheGracePeriod(t *testing.T) {

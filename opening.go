@@ -91,6 +91,7 @@ func (h *Handler) admit(d *delivery, w http.ResponseWriter, r *http.Request, cha
 // begin begins the response.
 func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header())
+	h.drain.closeConnection(w, r)
 	w.WriteHeader(http.StatusOK)
 	limitUnacknowledged(r, max(unacknowledged, h.stallTimeout))
 	d.sink = newSink(w, r, h.stallTimeout)

@@ -19,6 +19,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) e
 	if _, own := errors.AsType[caddyhttp.HandlerError](reason); own {
 		return reason
 	}
+	h.drain.closeConnection(w, r)
 	h.metrics.ends[endTurnedAway].Inc()
 	if heldBack, due := h.turnedAway.now(); due {
 		h.claim.log.Warn("streams are turned away", zap.String("route", h.route), zap.NamedError("newest_reason", reason), zap.Int("held_back", heldBack))
