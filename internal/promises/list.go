@@ -52,6 +52,7 @@ var All = []Promise{
 			"internal/hub.TestConfirmationOfAnOlderSubscribeDoesNotCount",
 			"internal/hub.TestJoinWhileItsUnsubscribeIsInFlight",
 			"TestWhatIsPublishedOnceADrainingHandlerHasOpenedArrives",
+			"internal/hub.TestAnOvertakenPatternIsToldBeforeWhatOthersBring",
 		},
 	}, {
 		Title: "Redis may go away",
@@ -72,6 +73,8 @@ var All = []Promise{
 			"TestScenarioAStaleConnectionIsDetectedAndReplaced",
 			"TestWhereAllIsCompleteWhenAGenerationEnds",
 			"internal/resp.TestAnAnnouncementThatIsTooLargeIsNotRead",
+			"TestAPauseOfTheProcessIsNoSilence",
+			"TestAGatewayThatWasPausedLosesNothing",
 		},
 	}, {
 		Title: "Resume is exact",
@@ -120,6 +123,8 @@ var All = []Promise{
 			"TestAnExitIsNotHeldUpByClientsThatTakeNothing",
 			"TestAnExitIsNotHeldUpByClientsThatReadSlowly",
 			"internal/browsertest.TestReloadLosesNothing",
+			"TestAnExitIsNotHeldUpByBodiesThatDoNotCome",
+			"TestAnExitIsNotHeldUpByAConnectionThatComesLate",
 		},
 	}, {
 		Title: "Slow clients hurt nobody",
@@ -138,6 +143,13 @@ var All = []Promise{
 			"TestAStormOfStreamsLeavesNothingBehind",
 			"TestADeadConnectionLeavesTheCount",
 			"TestScenarioTenThousandSubscriptionsComeAndGo",
+			"internal/hub.TestNoPieceOfAnEventIsLarge",
+			"internal/hub.TestMessagesThatOnlyStreamsHoldAreCounted",
+			"internal/hub.TestReadsDoNotGrowWithTheGapsBehindThem",
+			"internal/hub.TestOneCallerCannotDriveOutWhatOthersLeft",
+			"TestReplaysTakeTurns",
+			"TestABodyThatDoesNotComeIsGivenUp",
+			"TestBodiesShareTheirRoom",
 		},
 	}, {
 		Title: "A publish tells what became of it",
@@ -171,6 +183,8 @@ var All = []Promise{
 			"TestPublishingWhileClientsAreReplaced",
 			"TestAReconnectionRenewsThePublisher",
 			"TestScenarioBreakerOpensRejectsHalfOpensCloses",
+			"TestAConnectionThatHasGoneWhileIdleCarriesNoMessage",
+			"TestPayloadsThatRedisDoesNotTakeDoNotOpenTheBreaker",
 		},
 	}, {
 		Title: "Few Redis connections",
@@ -197,6 +211,8 @@ var All = []Promise{
 			"TestOurOwnMessagesAreNeverBuffered",
 			"TestMethodsThatOpenNoStream",
 			"TestClientsAddNoSeries",
+			"TestRequestChannelsThatCannotBeToldAreRefused",
+			"TestAPublishGoesToNoOtherChannelThanTheOneNamed",
 		},
 	}, {
 		Title: "A refusal stops no EventSource",
