@@ -108,7 +108,7 @@ func TestPayloadsArriveAsABrowserReadsThem(t *testing.T) {
 func TestGlobCharactersInAChannelAreLiteral(t *testing.T) {
 	server, g := resumeGateway(t, "")
 	for _, test := range []struct{ channel, matched string }{
-		{"*", "anything"}, {"news*", "newsroom"}, {"h?llo", "hello"}, {"[ab]", "a"}, {`x\*`, "x*"}, {"__keyevent@*", "__keyevent@0__:set"},
+		{"*", "anything"}, {"news*", "newsroom"}, {"h?llo", "hello"}, {"[ab]", "a"}, {`x\*`, "x*"}, {"_keyevent@*", "_keyevent@0__:set"},
 	} {
 		s := g.opened("/query?c=" + url.QueryEscape(test.channel))
 		if n := server.Publish(test.matched, "stolen"); n != 0 {

@@ -245,6 +245,7 @@ func TestARequestInADrainingHandlerIsServedAndThenEnded(t *testing.T) {
 		first := o.opened("/jobs")
 		id := first.LastEventID()
 		sent := resumePublish(t, o.server, "jobs", "m", 5)
+		resumeMessages(t, first, sent...) // the hub has them
 
 		s := o.late(true, ssetest.WithLastEventID(id))
 		awaitEnd(t, s)
