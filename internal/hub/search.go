@@ -28,9 +28,9 @@ func (s *Stream) findAnchor(anchor uint32, ms int64) (place uint64, ok bool) {
 }
 
 // anchorMost bounds a search for an anchor, which anybody can ask for, to some
-// milliseconds of CPU. It is a minute of 1,000 messages a second. Where there are more the
+// milliseconds of CPU. It is half a minute of 1,000 messages a second. Where there are more the
 // client resumes by time, as if none had the anchor, and may get messages twice.
-const anchorMost = 1 << 16
+const anchorMost = 1 << 15
 
 // matchAnchor counts the messages received since the time from that have the
 // anchor, and returns the seq of the newest. It does not vouch if the timeline
