@@ -72,10 +72,11 @@ func (d *delivery) release() {
 // awaitSettled waits until Redis has confirmed (or denied) all channels, for
 // timeout at the longest, so that what is published once the client sees the
 // stream open arrives. It reports false if the client went away.
-func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration) bool {
+func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration, stood *pauses) bool {
 	if s.Settled() {
 		return true
 	}
+	began := stood.now()
 	timer := time.AfterFunc(timeout, func() { wake.Signal(signalTimeout) })
 	defer timer.Stop()
 	for {
@@ -83,8 +84,15 @@ func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration) bool {
 		if got&signalGone != 0 {
 			return false
 		}
-		if got&signalTimeout != 0 || s.Settled() {
+		if s.Settled() {
 			return true
+		}
+		if got&signalTimeout != 0 {
+			left := timeout - time.Duration(stood.ran(began, stood.now()))*time.Millisecond
+			if left <= 0 {
+				return true
+			}
+			timer.Reset(left) // the process stood still: the confirmation may have arrived
 		}
 	}
 }

@@ -44,12 +44,12 @@ func baseOptions(o *redis.Options) *redis.Options {
 // commandOptions returns what makes the client for commands other than the
 // subscription. A connection that is idle for longer than trusted has to answer a
 // PING.
-func commandOptions(o *redis.Options, trusted time.Duration) *redis.Options {
+func commandOptions(o *redis.Options, trusted time.Duration, p *pauses) *redis.Options {
 	c := baseOptions(o)
 	c.DialTimeout, c.ReadTimeout, c.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
 	c.PoolSize, c.MinIdleConns, c.MaxActiveConns = maxCommandConns, 0, maxCommandConns
 	c.PoolTimeout = poolTimeout
-	dial := dialer(o.TLSConfig, commandTimeout)
+	dial := dialer(o.TLSConfig, commandTimeout, p)
 	c.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
@@ -81,7 +81,7 @@ const (
 )
 
 // dialer connects within a time, the TLS handshake included.
-func dialer(config *tls.Config, timeout time.Duration) func(context.Context, string, string) (net.Conn, error) {
+func dialer(config *tls.Config, timeout time.Duration, p *pauses) func(context.Context, string, string) (net.Conn, error) {
 	plain := &net.Dialer{Timeout: timeout, KeepAlive: keepAlive}
 	dial := plain.DialContext
 	if config != nil {
@@ -92,7 +92,7 @@ func dialer(config *tls.Config, timeout time.Duration) func(context.Context, str
 		if err != nil {
 			return nil, err
 		}
-		return resp.Guard(conn), nil
+		return resp.Guard(patient(conn, p)), nil
 	}
 }
 

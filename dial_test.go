@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 )
 
 // go-redis looks at a pooled connection's socket before it uses it, but not at one below TLS.
@@ -14,7 +15,7 @@ func TestPooledSocketsCanBeLookedAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := commandOptions(o, idleTrusted).Dialer(t.Context(), "tcp", o.Addr)
+	conn, err := commandOptions(o, idleTrusted, &pauses{clock: newHub("", &settings{Bounds: roomy}, zap.NewNop()).memory.Clock}).Dialer(t.Context(), "tcp", o.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

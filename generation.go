@@ -61,7 +61,7 @@ var (
 func (g *generation) options(over context.Context) *redis.Options {
 	o := baseOptions(g.settings.Load().redis)
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = dialTimeout, readTimeout, writeTimeout
-	dial := dialer(o.TLSConfig, dialTimeout)
+	dial := dialer(o.TLSConfig, dialTimeout, &g.subscriber.pauses)
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if g.dialed.Swap(true) {
 			return nil, errGenerationOver
@@ -94,7 +94,7 @@ func (g *generation) watch(dead time.Duration) {
 	if w := g.conn.Load(); w != nil {
 		since = w.read.Load()
 	}
-	silent := time.Duration(g.subscriber.pauses.ran(since, g.memory.Clock.Monotonic())) * time.Millisecond
+	silent := time.Duration(g.subscriber.pauses.ran(since, g.subscriber.pauses.now())) * time.Millisecond
 	if silent > dead {
 		g.fail(fmt.Errorf("%w for %s", errSilent, silent.Round(tickInterval)))
 	}

@@ -217,7 +217,7 @@ func (g *generation) heard(m *redis.Message) error {
 	g.metrics.probe.Observe(time.Since(started).Seconds())
 	g.subscriber.publisher.breaker.proved()
 	dead := g.settings.Load().deadAfter
-	if g.replies.UnheardSince(sent - dead.Milliseconds()) {
+	if g.replies.UnheardSince(g.subscriber.pauses.before(sent, dead.Milliseconds())) {
 		return fmt.Errorf("%w for over %s", errUnheard, dead)
 	}
 	return nil

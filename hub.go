@@ -63,6 +63,7 @@ func newHub(name string, s *settings, log *zap.Logger) *redisHub {
 	h.memory = hub.New(s.Bounds, h.metrics.received.Inc)
 	h.publisher.settings, h.publisher.trusted = &h.settings, idleTrusted
 	h.subscriber = subscriber{inForce: &h.inForce, memory: h.memory, publisher: &h.publisher, prober: newProber()}
+	h.subscriber.pauses.clock, h.publisher.pauses = h.memory.Clock, &h.subscriber.pauses
 	return h
 }
 
@@ -95,7 +96,8 @@ func (h *redisHub) Destruct() error {
 }
 
 func (h *redisHub) tick(ctx context.Context) {
-	h.subscriber.pauses.tick(h.memory.Clock.Monotonic()) // a pause may come before the first tick
+	h.subscriber.pauses.tick(h.subscriber.pauses.now()) // a pause may come before the first tick
+	defer h.subscriber.pauses.stop()
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	for {

@@ -60,7 +60,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 	if err := h.admit(d, w, r, channels); err != nil {
 		return nil, h.refuse(w, r, err)
 	}
-	if !awaitSettled(d.stream, d.wake, h.openTimeout) {
+	if !awaitSettled(d.stream, d.wake, h.openTimeout, &from.subscriber.pauses) {
 		return nil, nil // the client has gone
 	}
 	d.stream.Begin(at, from.memory.Clock.Now())

@@ -2,9 +2,14 @@ package redissse
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 func TestTimeInWhichTheProcessStoodStillIsNotCounted(t *testing.T) {
@@ -94,4 +99,88 @@ func TestAPauseRightAfterTheStartIsNoticed(t *testing.T) {
 		}
 		cancel()
 	})
+}
+
+// What arrived in a pause is read before the silence is judged, however long Redis had been silent before.
+func TestTheFirstTickBehindAPauseJudgesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		life, run, received := silentGeneration(t, w)
+		run(defaultDeadAfter)
+		time.Sleep(time.Hour)
+		w.hub.subscriber.watch()
+		received()
+		run(defaultDeadAfter)
+		if life.Err() != nil {
+			t.Fatalf("ended by %v", context.Cause(life))
+		}
+	})
+}
+
+// A process that is always late gets little done, but finds a Redis that is dead.
+func TestADeadRedisIsFoundByAProcessThatStallsAgainAndAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		life, _, _ := silentGeneration(t, w)
+		for range defaultDeadAfter/tickInterval + 2 {
+			time.Sleep(tickInterval + 2*time.Second)
+			w.hub.subscriber.watch()
+		}
+		if life.Err() == nil {
+			t.Error("it goes on")
+		}
+	})
+}
+
+// silentGeneration is one that has just received something, and what has time pass with ticks.
+func silentGeneration(t *testing.T, w *world) (life context.Context, run func(time.Duration), received func()) {
+	s := *w.hub.settings.Load()
+	s.deadAfter = defaultDeadAfter
+	w.hub.settings.Store(&s)
+	sub := &w.hub.subscriber
+	g, life := newGeneration(t.Context(), sub)
+	sub.generation.Store(g)
+	conn := &watchedConn{clock: w.hub.memory.Clock}
+	received = func() { conn.read.Store(sub.pauses.now()) }
+	received()
+	g.conn.Store(conn)
+	sub.watch()
+	return life, func(d time.Duration) {
+		for range d / tickInterval {
+			time.Sleep(tickInterval)
+			sub.watch()
+		}
+	}, received
+}
+
+// A PING that was on its way when the process stood still may be on its way yet.
+func TestAPauseIsNoTimeInWhichRedisDidNotHear(t *testing.T) {
+	for name, test := range map[string]struct {
+		ticks   time.Duration // between the PING and the probe
+		noticed bool          // the pause has been, by a tick
+		unheard bool
+	}{
+		"a pause":                        {time.Second, true, false},
+		"a pause that no tick saw yet":   {time.Second, false, false},
+		"a pause, and dead_after beside": {defaultDeadAfter + time.Second, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				_, run, _ := silentGeneration(t, w)
+				g := w.gen
+				run(time.Minute)
+				g.replies.Ping()
+				run(test.ticks)
+				time.Sleep(time.Hour)
+				if test.noticed {
+					w.hub.subscriber.watch()
+				}
+				now := w.hub.subscriber.pauses.now()
+				g.probing.listens()
+				g.probing.begin("x", time.Now(), now, hub.Mark{})
+				err := g.heard(&redis.Message{Channel: w.hub.subscriber.prober.channel, Payload: "x"})
+				if errors.Is(err, errUnheard) != test.unheard {
+					t.Errorf("the error is %v", err)
+				}
+			})
+		})
+	}
 }

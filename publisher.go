@@ -84,6 +84,7 @@ type publisher struct {
 	settings *atomic.Pointer[settings] // the hub's, in force
 	breaker  breaker
 	trusted  time.Duration // for how long idle connections are
+	pauses   *pauses       // of this process
 
 	mu      sync.Mutex
 	current *commandClient // nil: none has been needed yet
@@ -232,7 +233,7 @@ func (p *publisher) take() (c, unused *commandClient, err error) {
 		unused = p.retireLocked()
 	}
 	if p.current == nil {
-		p.current = &commandClient{Client: redis.NewClient(commandOptions(of, p.trusted)), of: of}
+		p.current = &commandClient{Client: redis.NewClient(commandOptions(of, p.trusted, p.pauses)), of: of}
 	}
 	p.stale = false
 	p.current.calls++

@@ -27,7 +27,7 @@ type subscriber struct {
 	publisher *publisher
 	prober    prober
 
-	pauses     pauses                     // of the watchdog
+	pauses     pauses
 	generation atomic.Pointer[generation] // the current one, for the watchdog
 	connected  atomic.Bool                // Redis has answered in it
 
@@ -58,7 +58,9 @@ func (s *subscriber) run(ctx context.Context) {
 
 // watch ends a connection that has been silent, or deaf, for too long.
 func (s *subscriber) watch() {
-	s.pauses.tick(s.memory.Clock.Monotonic())
+	if s.pauses.tick(s.pauses.now()) {
+		return // what has arrived is read first
+	}
 	if g := s.generation.Load(); g != nil {
 		g.watch(s.settings.Load().deadAfter)
 		g.watchProbe()
