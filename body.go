@@ -34,12 +34,14 @@ type body struct {
 	source  io.Reader
 	control *http.ResponseController
 	latest  time.Time // of its last byte
+	byCaddy bool      // Caddy's own reader, which has deadlines, too, reads for us
 
 	mu     sync.Mutex
 	ending *ending     // of the stream that it is for
 	check  *time.Timer // looks whether that is due
 	cut    bool        // that was due
 	over   bool        // no deadline is to be set any more
+	ended  bool        // Caddy, which reads for us, has come to the end and taken its deadlines back
 }
 
 // hasBody reports whether a request may have one: HTTP/3 does not say that a
@@ -72,7 +74,10 @@ var errBodyTooLarge = caddyhttp.Error(http.StatusRequestEntityTooLarge,
 // newBody has the body of a request read within total, and until the ending is due.
 // Its stop must be called.
 func newBody(w http.ResponseWriter, r *http.Request, total time.Duration, of *ending) *body {
-	b := &body{source: r.Body, control: http.NewResponseController(w), latest: time.Now().Add(total), ending: of}
+	caddys, _ := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	b := &body{
+		source: r.Body, control: http.NewResponseController(w), latest: time.Now().Add(total), ending: of, byCaddy: caddys != nil,
+	}
 	b.watch()
 	return b
 }
@@ -88,7 +93,13 @@ func (b *body) Read(p []byte) (int, error) {
 		setReadDeadline(b.control, until)
 	}
 	b.mu.Unlock()
-	return b.source.Read(p)
+	n, err := b.source.Read(p)
+	if errors.Is(err, io.EOF) && b.byCaddy {
+		b.mu.Lock()
+		b.ended = true
+		b.mu.Unlock()
+	}
+	return n, err
 }
 
 // watch looks now and then whether the ending is due, and has the read fail
@@ -115,14 +126,16 @@ func (b *body) isCut() bool {
 }
 
 // stop ends the watch. The deadline goes, too, unless it has passed: it would
-// end what is read after the body, the connection.
+// end what is read after the body, the connection. (Caddy has taken it back with its own
+// at the end of a body. To set none then would put read_body in force, which
+// counts from the request's start.)
 func (b *body) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.over = true
 	b.check.Stop()
 	b.ending.stop()
-	if !b.cut {
+	if !b.cut && !b.ended {
 		setReadDeadline(b.control, time.Time{})
 	}
 }
