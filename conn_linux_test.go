@@ -1,12 +1,16 @@
 package redissse
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +23,7 @@ import (
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
 // vanish has the kernel drop all that comes for a connection, as if the machine at its other end had gone: nothing is
@@ -79,29 +84,168 @@ func TestADeadConnectionLeavesTheCount(t *testing.T) {
 	awaitFor(t, "the end of the dead connection's stream", deadWait, func() bool { return open() == 0 })
 }
 
-func TestTheLimitReachesTheSocket(t *testing.T) {
+func TestStreamsLimitTheirConnectionAndNothingAfterThem(t *testing.T) {
 	server := redistest.Start(t)
+	const routes = `
+		redis_sse /short news {
+			stall_timeout 40s
+			max_stream_age 1s
+			drain 0s 0s
+		}
+		redis_sse /long news {
+			drain 0s 0s
+		}
+		respond ok
+	`
+	limited := connLimits{unacknowledged: 40 * time.Second, unsent: unsent}
 	for _, proto := range []string{httpOne, httpTwo} {
 		t.Run(proto, func(t *testing.T) {
 			g := newGatewayOver(t, proto)
-			g.load(server.URL(), "", "redis_sse news {\nstall_timeout 40s\ndrain 0s 0s\n}\n")
-			g.opened("/")
-			if have := userTimeouts(t, g.addr); !slices.Contains(have, 40_000) {
-				t.Errorf("TCP_USER_TIMEOUT of the gateway's connections is %d ms, want the stall_timeout", have)
+			g.load(server.URL(), "", routes)
+			response, err := g.client.Get(g.URL("/"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = io.ReadAll(response.Body)
+			response.Body.Close()
+			here := limitsAt(t, g.addr)
+			if err != nil || len(here) != 1 {
+				t.Fatalf("after one response there are connections with %v, %v", here, err)
+			}
+			before := here[0]
+			has := func(want connLimits) func() bool {
+				return func() bool { return slices.Equal(limitsAt(t, g.addr), []connLimits{want}) }
+			}
+			var other *ssetest.Stream
+			if proto == httpTwo { // on the same connection
+				other = g.opened("/long")
+			}
+			short := g.opened("/short")
+			if !has(limited)() {
+				t.Errorf("the limits of the gateway's connections are %v, want one with %v", limitsAt(t, g.addr), limited)
+			}
+			awaitEnd(t, short)
+			if other != nil {
+				if !has(limited)() {
+					t.Errorf("with a stream left, the limits are %v, want %v", limitsAt(t, g.addr), limited)
+				}
+				other.Close()
+			}
+			g.wait("the connection to be as it was", has(before))
+			if g.opened("/short"); !has(limited)() {
+				t.Errorf("the limits with another stream are %v, want %v", limitsAt(t, g.addr), limited)
 			}
 		})
 	}
 }
 
+// TestTheKernelTakesLittleForAClientThatReadsNothing: without a limit it takes up to 4 MiB for each.
+func TestTheKernelTakesLittleForAClientThatReadsNothing(t *testing.T) {
+	const clients, most = 3, unsent + 128<<10
+	server := redistest.Start(t)
+	g := startGateway(t, server.URL(), "keep news\nbuffer {\nchannel_size 64MiB\n}", "redis_sse /news news {\nfrom start\nstall_timeout 1s\ndrain 0s 0s\n}\nmetrics /metrics\n")
+	g.wait("the subscription", func() bool { return server.Publish("news", "first") == 1 })
+	for range 7 {
+		server.Publish("news", strings.Repeat("x", 1<<20-1))
+	}
+	g.wait("the messages", func() bool {
+		_, messages, _ := g.hub().memory.Holds()
+		return messages == 8
+	})
+	before := g.scrape()
+	for range clients {
+		conn, err := net.Dial("tcp", g.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET /news HTTP/1.1\r\nHost: %s\r\n\r\n", g.addr)
+	}
+	held := 0
+	g.wait("the clients to be disconnected", func() bool {
+		for _, fd := range acceptedAt(t, g.addr) {
+			if n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ); err == nil {
+				held = max(held, n)
+			}
+		}
+		return g.scrape().since(before)[`streams_total{end="stalled",hub="default",route="news"}`] == clients
+	})
+	if held == 0 || held > most {
+		t.Errorf("the kernel held up to %d bytes for one of them, want at most %d", held, most)
+	}
+}
+
 // goneConn is a connection without a socket.
-type goneConn struct{}
+type goneConn struct{ net.Conn }
 
 func (goneConn) SyscallConn() (syscall.RawConn, error) { return nil, net.ErrClosed }
 
-func TestAConnectionWithoutASocketHasNoLimit(*testing.T) { setUserTimeout(goneConn{}, time.Second) }
+// proxied is a connection that the PROXY protocol came on.
+type proxied struct{ net.Conn }
 
-// userTimeouts returns what is set for this process's connections that were accepted at addr.
-func userTimeouts(t *testing.T, addr string) (ms []int) {
+func (p proxied) Raw() net.Conn { return p.Conn }
+
+func TestTheSocketIsFoundBelowWhatWrapsIt(t *testing.T) {
+	client, server := net.Pipe()
+	defer client.Close()
+	defer server.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	type embeds struct{ net.Conn }
+	type embedsDeeper struct{ *embeds }
+	for name, c := range map[string]struct {
+		conn net.Conn
+		has  bool
+	}{
+		"TCP":                {conn, true},
+		"TLS":                {tls.Server(conn, nil), true},
+		"embedded":           {&embeds{tls.Server(conn, nil)}, true},
+		"PROXY protocol":     {proxied{conn}, true},
+		"nothing at last":    {embeds{}, false},
+		"nothing on the way": {embedsDeeper{}, false},
+		"no TCP":             {server, false},
+		"closed":             {goneConn{}, false},
+	} {
+		if got := socketOf(c.conn) != nil; got != c.has {
+			t.Errorf("%s: found %t, want %t", name, got, c.has)
+		}
+	}
+}
+
+func TestAConnectionWithoutASocketHasNoLimits(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	for _, ctx := range []context.Context{r.Context(), withConn(r.Context(), goneConn{})} {
+		holdConn(r.WithContext(ctx), time.Second).release(false)
+	}
+}
+
+// limitsAt returns those of this process's connections that were accepted at addr.
+func limitsAt(t *testing.T, addr string) (all []connLimits) {
+	t.Helper()
+	for _, fd := range acceptedAt(t, addr) {
+		ms, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
+		if err != nil {
+			continue
+		}
+		n, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)
+		if err != nil {
+			continue
+		}
+		all = append(all, connLimits{time.Duration(ms) * time.Millisecond, n})
+	}
+	return all
+}
+
+// acceptedAt returns the sockets of this process's connections that were accepted at addr.
+func acceptedAt(t *testing.T, addr string) (fds []int) {
 	t.Helper()
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -119,9 +263,7 @@ func userTimeouts(t *testing.T, addr string) (ms []int) {
 		if _, err := unix.Getpeername(fd); err != nil {
 			continue // it listens
 		}
-		if n, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err == nil {
-			ms = append(ms, n)
-		}
+		fds = append(fds, fd)
 	}
-	return ms
+	return fds
 }

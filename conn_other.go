@@ -2,10 +2,9 @@
 
 package redissse
 
-import (
-	"syscall"
-	"time"
-)
+import "syscall"
 
-// setUserTimeout does nothing: this system has no TCP_USER_TIMEOUT.
-func setUserTimeout(syscall.Conn, time.Duration) {}
+func limitsOf(syscall.RawConn) connLimits { return connLimits{} }
+
+// set does nothing: this system has no such options.
+func (connLimits) set(syscall.RawConn) {}

@@ -24,10 +24,12 @@ type delivery struct {
 	beatEvery time.Duration // how long at most without a cursor
 	beat      *time.Timer   // of the next one
 	sink      *sink
+	conn      connHold
 	ending    *ending // nil until the response has begun
 	metrics   *routeMetrics
 	behind    bool // the last write left something for the next stream
 	cut       bool // the client has not taken all that was written
+	failed    bool // a write has
 }
 
 // scratch is what one write needs. It is pooled: thousands of idle streams
@@ -61,6 +63,7 @@ func (d *delivery) release() {
 	if d.forget != nil {
 		d.forget()
 	}
+	d.conn.release(d.failed)
 	d.admission.leave()
 	if d.ending != nil {
 		d.ending.stop()
@@ -142,6 +145,7 @@ func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
 
 // endOf says what a failed write means.
 func (d *delivery) endOf(err error) endReason {
+	d.failed = !errors.Is(err, errOverdue) && !errors.Is(err, errOvertaken)
 	switch {
 	case errors.Is(err, errOverdue):
 		d.cut = true

@@ -93,7 +93,7 @@ func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header())
 	h.drain.closeConnection(w, r)
 	w.WriteHeader(http.StatusOK)
-	limitUnacknowledged(r, max(unacknowledged, h.stallTimeout))
+	d.conn = holdConn(r, max(unacknowledged, h.stallTimeout))
 	d.sink = newSink(w, r, h.stallTimeout)
 	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
 	h.metrics.streams.Inc()
