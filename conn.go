@@ -67,7 +67,8 @@ type connLimits struct {
 type connHold struct {
 	conn   *clientConn
 	socket syscall.RawConn
-	shared bool // with responses beside the stream
+	shared bool   // with responses beside the stream
+	forget func() // if not nil, what the client's going is told to
 }
 
 // holdConn limits the connection of r for a stream: it fails once the peer has
@@ -95,6 +96,14 @@ func holdConn(r *http.Request, most time.Duration) connHold {
 	return connHold{conn: c, socket: socket, shared: r.ProtoMajor > 1}
 }
 
+// watch has gone called once the client has closed the connection. Over HTTP/2
+// the server reads on, and tells it itself.
+func (h *connHold) watch(departures *departures, gone func()) {
+	if h.conn != nil && !h.shared {
+		h.forget = departures.await(h.socket, gone)
+	}
+}
+
 // release takes the limits back with the connection's last stream: a download
 // that comes after it may be one that its client takes its time for. A stream
 // that is broken leaves them on a connection of HTTP/1: that will be closed, and
@@ -102,6 +111,9 @@ func holdConn(r *http.Request, most time.Duration) connHold {
 func (h connHold) release(broken bool) {
 	if h.conn == nil {
 		return
+	}
+	if h.forget != nil {
+		h.forget()
 	}
 	h.conn.mu.Lock()
 	defer h.conn.mu.Unlock()

@@ -45,6 +45,7 @@ type redisHub struct {
 	subscriber subscriber
 	publisher  publisher
 	payloads   payloads
+	departures departures
 	exiting    announcement // made once Caddy exits
 	exitAt     time.Time    // known once exiting is made
 
@@ -79,6 +80,18 @@ func (h *redisHub) start() {
 	h.running.Go(func() { h.subscriber.run(ctx) })
 	h.running.Go(func() { h.tick(ctx) })
 	h.running.Go(func() { h.subscriber.probe(ctx) })
+	opened := h.departures.open() // before there is a stream
+	h.running.Go(func() { h.watchDepartures(ctx, opened) })
+}
+
+// watchDepartures runs what has been opened, unless that failed.
+func (h *redisHub) watchDepartures(ctx context.Context, err error) {
+	if err == nil {
+		err = h.departures.run(ctx)
+	}
+	if err != nil {
+		h.log().Warn("that clients have gone is noticed late", zap.String("hub", h.name), zap.Error(err))
+	}
 }
 
 // Destruct ends the hub and waits for its goroutines. The usage pool calls it

@@ -94,6 +94,7 @@ func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	h.drain.closeConnection(w, r)
 	w.WriteHeader(http.StatusOK)
 	d.conn = holdConn(r, max(unacknowledged, h.stallTimeout))
+	d.conn.watch(&d.hub.departures, func() { d.wake.Signal(signalGone) })
 	d.sink = newSink(w, r, h.stallTimeout)
 	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
 	h.metrics.streams.Inc()

@@ -1,0 +1,18 @@
+//go:build !linux
+
+package redissse
+
+import (
+	"context"
+	"syscall"
+)
+
+// departures tells nothing on this system: such clients count until a write
+// fails.
+type departures struct{}
+
+func (*departures) open() error { return nil }
+
+func (*departures) run(context.Context) error { return nil }
+
+func (*departures) await(syscall.RawConn, func()) (forget func()) { return func() {} }
