@@ -27,12 +27,15 @@ BENCHFLAGS ?=
 # How "make promises" is run: make promises PROMISESFLAGS=-quick
 PROMISESFLAGS ?=
 
+# How "make attack" is run: make attack ATTACKFLAGS='-little', or -caddy FILE for another binary than this module's
+ATTACKFLAGS ?=
+
 # How many random histories "make fuzz" plays, and how long it fuzzes each target.
 HISTORIES ?= 20000
 FUZZTIME ?= 3m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser test-clients fuzz faults cover build lint bench bench-go bench-servers promises fmt tidy-check examples
+.PHONY: help run test test-browser test-clients fuzz faults attack cover build lint bench bench-go bench-servers promises fmt tidy-check examples
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +71,11 @@ faults: ## Break Redis and the network to it in 37 ways and eight phases (20 min
 	@scripts/install-test-tools.sh
 	go test -race -count 1 -timeout 3h $(TESTFLAGS) ./internal/faults -args -long
 
+# In its directory, where go test shows what a test prints as it comes.
+attack: ## Take memory and time from a gateway as a client can, and judge what it took (15 minutes on two cores; ATTACKFLAGS=-little: 1)
+	@scripts/install-test-tools.sh
+	@cd internal/attack && go test -tags attack -count 1 -timeout 1h $(TESTFLAGS) -args $(ATTACKFLAGS)
+
 cover: test ## "make test", and print which share of each file it covers; less than 90 % of one is a failure in either
 	@go run ./internal/tools/cover $(PROFILE) $(COVERED)
 
@@ -84,6 +92,8 @@ lint: ## Check formatting, go vet, staticcheck
 	go run $(STATICCHECK) -tags clients ./internal/clientstest ./examples/fastapi
 	go vet -tags promises ./internal/promises
 	go run $(STATICCHECK) -tags promises ./internal/promises
+	go vet -tags attack ./internal/attack
+	go run $(STATICCHECK) -tags attack ./internal/attack
 
 bench: bench-go bench-servers ## Run all benchmarks (20 minutes on two cores)
 
