@@ -150,6 +150,9 @@ var All = []Promise{
 			"TestReplaysTakeTurns",
 			"TestABodyThatDoesNotComeIsGivenUp",
 			"TestBodiesShareTheirRoom",
+			"TestTheKernelTakesLittleForAClientThatReadsNothing",
+			"TestAByteAfterTheRequestHidesNoGoneClient",
+			"TestStreamsLimitTheirConnectionAndNothingAfterThem",
 		},
 	}, {
 		Title: "A publish tells what became of it",
