@@ -44,7 +44,7 @@ run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
 	cd examples/demo && go build -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
 
 # Whether enough is covered is known of all tests only. Nothing is said if so: the last lines are go test's.
-test: ## Run all tests with the race detector, a real redis-server and nginx (installed if missing, as is a C compiler)
+test: ## Run all tests with the race detector, a real redis-server, nginx and HAProxy (installed if missing, as is a C compiler)
 	@scripts/install-test-tools.sh
 	@scripts/test.sh $(PROFILE) $(TESTFLAGS)
 	@go test -vet off -covermode atomic -coverprofile $(PROFILE).pure $(TESTFLAGS) $(PURE) && tail -n +2 $(PROFILE).pure >>$(PROFILE)

@@ -3,6 +3,7 @@
 package examples_test
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
@@ -14,5 +15,5 @@ func testBehindCaddy(t *testing.T) {
 	f := readFile(t, "behind-caddy/front.Caddyfile")
 	f.replace("localhost:2020", proctest.FreeAddr(t))
 	f.replace("grace_period 5s", "grace_period 1s")
-	testBehind(t, g, startCaddy(t, f, "GATEWAY="+g.addr))
+	testBehind(t, g, startCaddy(t, f, "GATEWAY="+g.addr), http.StatusBadGateway)
 }

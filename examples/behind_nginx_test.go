@@ -3,6 +3,7 @@
 package examples_test
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +19,7 @@ func testBehindNginx(t *testing.T) {
 	g := startGatewayAt(t, redistest.Start(t), readFile(t, "behind-nginx/Caddyfile").at("http://:8089"), theApp)
 	f := readFile(t, "behind-nginx/nginx.conf").at("127.0.0.1:8088")
 	f.replace("127.0.0.1:8089", g.addr)
-	testBehind(t, g, startNginx(t, f))
+	testBehind(t, g, startNginx(t, f), http.StatusBadGateway)
 }
 
 // startNginx runs nginx with a configuration. It writes nothing outside of its own directory.

@@ -5,15 +5,14 @@ package examples_test
 import (
 	"net/http"
 	"slices"
-	"syscall"
 	"testing"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
-// testBehind judges a server in front of the gateway, whose /events is the channel news.
-func testBehind(t *testing.T, g *gateway, front *process) {
+// testBehind judges a server in front of the gateway, whose /events is the channel news. Without the gateway it answers with away.
+func testBehind(t *testing.T, g *gateway, front *process, away int) {
 	url := "http://" + front.addr
 	t.Run("nothing is held back", func(t *testing.T) {
 		s := open(t, url+"/events", ssetest.WithHeader("Accept-Encoding", "gzip"))
@@ -37,7 +36,7 @@ func testBehind(t *testing.T, g *gateway, front *process) {
 		if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != "text/event-stream" || body != "retry: 5000\n" {
 			t.Errorf("an EventSource gets %s %q, %q", r.Status, r.Header, body)
 		}
-		wantStatus(t, http.StatusBadGateway, url+"/", ssetest.WithHeader("Accept", "text/html"))
+		wantStatus(t, away, url+"/", ssetest.WithHeader("Accept", "text/html"))
 		g.start()
 		open(t, url+"/events")
 	})
@@ -54,7 +53,7 @@ func testRestart(t *testing.T, g *gateway, front *process) {
 	}
 	send("before")
 	wantMessages(t, s, "before")
-	front.Signal(t, syscall.SIGTERM)
+	front.Signal(t, front.quit)
 	send("while it ends")
 	front.AwaitExit(t)
 	send("while it is away")

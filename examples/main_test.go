@@ -18,6 +18,7 @@ var examples = map[string]func(t *testing.T){
 	"backend-chosen": testBackendChosen,
 	"basic":          testBasic,
 	"behind-caddy":   testBehindCaddy,
+	"behind-haproxy": testBehindHAProxy,
 	"behind-nginx":   testBehindNginx,
 	"encode":         testEncode,
 	"forward-auth":   testForwardAuth,

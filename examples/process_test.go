@@ -22,12 +22,13 @@ type process struct {
 	addr   string         // where it listens once it is up
 	admin  string         // where Caddy's admin endpoint is
 	ending syscall.Signal // how the end of the test binary ends it
+	quit   syscall.Signal // how an operator does
 }
 
 // newProcess prepares a program and its arguments.
 func newProcess(t *testing.T, args ...string) *process {
 	t.Helper()
-	return &process{t: t, dir: t.TempDir(), args: args, ending: syscall.SIGKILL}
+	return &process{t: t, dir: t.TempDir(), args: args, ending: syscall.SIGKILL, quit: syscall.SIGTERM}
 }
 
 // start returns when the process listens.
@@ -42,6 +43,6 @@ func (p *process) start() {
 // stop ends the process as an operator does, and returns when it has ended.
 func (p *process) stop() {
 	p.t.Helper()
-	p.Signal(p.t, syscall.SIGTERM)
+	p.Signal(p.t, p.quit)
 	p.AwaitExit(p.t)
 }
