@@ -35,9 +35,10 @@ const searching = 15
 func (g *gateway) forge(n int, channel string) (header string) {
 	g.t.Helper()
 	message := func(int) (string, string) { return channel, "a message" }
+	// The time of a message is that of the last ping that was answered before it: these come long enough before the others to be told apart.
 	g.fill(4, message)
-	time.Sleep(10 * time.Millisecond) // so that times in milliseconds tell those from what comes
-	at := time.Now().Add(5 * time.Second)
+	time.Sleep(time.Second)
+	at := time.Now().Add(5*time.Second - 500*time.Millisecond)
 	g.fill(n, message)
 	if none := time.Now().Add(1100 * time.Millisecond); at.Before(none) {
 		at = none
@@ -51,7 +52,7 @@ func TestCursors(t *testing.T) {
 	const a = attack("cursors")
 	n := size(540_000, 200_000)
 	g := newGateway(t, setup{
-		hub: "buffer {\n messages 1000000\n channel_size 1GiB\n total_size 1GiB\n }\n keep find:*",
+		hub: "buffer {\n messages 1000000\n channel_size 1GiB\n total_size 1GiB\n }\n ping_interval 100ms\n keep find:*",
 		routes: "redis_sse /channel find:0 {\n client_from\n }\nredis_sse /pattern {\n pattern find:*\n client_from\n }\n" +
 			"redis_sse /two find:0 find:1 {\n client_from\n }",
 	})
