@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -11,9 +12,9 @@ import (
 
 // Redis's timeout, a load balancer or a firewall may have closed a connection while
 // nobody used it, and some do so without a word. go-redis looks into the socket before
-// it uses a connection again, but not into one with TLS, and not beyond a
-// firewall. A message that is written to such a connection has an unknown fate. So a
-// connection that was idle answers a PING first.
+// it uses a connection again, but sees nothing of what a firewall keeps to itself. A
+// message that is written to such a connection has an unknown fate. So a connection
+// that was idle answers a PING first.
 
 // idleTrusted is for how long an idle connection is trusted to be there. Redis's
 // timeout is a second at the least. A PING costs a round trip, to who publishes less
@@ -51,11 +52,21 @@ func pooled(conn net.Conn, trusted time.Duration) net.Conn {
 	return c
 }
 
+// Read fails at an error reply with which Redis closes the connection: go-redis would
+// take it for a reply like any other, and give the connection to the next message.
 func (c *pooledConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.used = time.Now()
+	if bytes.HasPrefix(p[:n], []byte("-"+protocolError)) {
+		line, _, _ := bytes.Cut(p[1:n], []byte("\r\n"))
+		return 0, &hungUp{string(line), io.EOF}
+	}
 	return n, err
 }
+
+// protocolError is how the reply begins to a command that Redis does not read to its
+// end, such as one over its proto-max-bulk-len. It closes the connection then.
+const protocolError = "ERR Protocol error"
 
 // Write fails without having written anything if the connection was idle and does
 // not answer. If Redis closes the connection in the middle of a command the error is

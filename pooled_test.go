@@ -2,6 +2,7 @@ package redissse
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -10,19 +11,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
 
-// A Redis that closes idle connections, as hosted ones do, closes them over TLS unseen: what is published next goes over a new one.
-func TestAConnectionThatHasGoneWhileIdleCarriesNoMessage(t *testing.T) {
-	t.Parallel()
+// overEachWay runs a subtest with a publisher whose breaker opens at one failure, over a plain connection to a redis-server and over
+// one with TLS.
+func overEachWay(t *testing.T, maxSize int64, test func(*testing.T, *redistest.Server, *publishServer)) {
+	t.Helper()
 	for _, way := range []string{"plain", "TLS"} {
 		t.Run(way, func(t *testing.T) {
-			t.Parallel()
 			server, url, trusted := startSecureRedis(t)
-			p := startPublishing(t, &Hub{Redis: server.URL(), Publisher: &Publisher{BreakerFailures: 1}}, &PublishHandler{})
+			p := startPublishing(t, &Hub{Redis: server.URL(), Publisher: &Publisher{BreakerFailures: 1}}, &PublishHandler{MaxSize: maxSize})
 			if way == "TLS" {
 				options, err := (&Hub{Redis: url}).resolve()
 				if err != nil {
@@ -33,13 +35,24 @@ func TestAConnectionThatHasGoneWhileIdleCarriesNoMessage(t *testing.T) {
 				s.redis.TLSConfig.RootCAs = trusted
 				p.hub.settings.Store(&s)
 			}
-			p.hub.publisher.trusted = 0 // each connection has been idle for long
+			test(t, server, p)
+		})
+	}
+}
+
+// Redis closes idle connections, as hosted ones do, or all as it restarts: what is published next goes over a new one. What lies on
+// the way may keep that to itself; then a PING tells.
+func TestAConnectionThatHasGoneCarriesNoMessage(t *testing.T) {
+	t.Parallel()
+	for name, trusted := range map[string]time.Duration{"idle": 0, "just used": time.Hour} {
+		overEachWay(t, defaultMaxSize, func(t *testing.T, server *redistest.Server, p *publishServer) {
+			p.hub.publisher.trusted = trusted
 			a := listen(t, server)
 			crowd(t, p, "a", "b", "c", "d")
 			server.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 			for _, payload := range []string{"e", "f", "g", "h"} {
 				if got := p.post(payload); got.status != http.StatusOK || got.Attempts > 2 {
-					t.Errorf("%s: %d after %d attempts: %s", payload, got.status, got.Attempts, got.text)
+					t.Errorf("%s, %s: %d after %d attempts: %s", name, payload, got.status, got.Attempts, got.text)
 				}
 			}
 			if heard := a.heard(); len(heard) != 8 || !strings.HasSuffix(strings.Join(heard, ""), "efgh") {
@@ -50,6 +63,36 @@ func TestAConnectionThatHasGoneWhileIdleCarriesNoMessage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A firewall forgets a connection that was idle, and lets neither side know.
+func TestAConnectionThatIsForgottenWhileIdleCarriesNoMessage(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := startPublishing(t, &Hub{Redis: proxy.URL(), Publisher: &Publisher{BreakerFailures: 1}}, &PublishHandler{})
+	p.hub.publisher.trusted = 0
+	a := listen(t, server)
+	p.post("before").want(t, http.StatusOK, "", 1)
+	proxy.Forget()
+	p.post("after").want(t, http.StatusOK, "", 2)
+	a.wantHeard("before", "after")
+}
+
+// That an idle connection is silent is no news of Redis; that the new one is, too, is.
+func TestAFrozenRedisOpensTheBreakerOfAPublisherThatWasIdle(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := startPublishing(t, &Hub{Redis: server.URL(), Publisher: &Publisher{Attempts: 2, BreakerFailures: 1}}, &PublishHandler{})
+	p.hub.publisher.trusted = 0
+	p.post("before").want(t, http.StatusOK, "", 1)
+	p.hub.publisher.trusted = time.Hour // of connections of another client: the new one
+	server.Freeze()
+	p.post("frozen").want(t, http.StatusServiceUnavailable, dropUnreachable, 2)
+	if state := p.hub.publisher.breaker.state(); state != gobreaker.StateOpen {
+		t.Errorf("the breaker is %v", state)
+	}
+	server.Thaw()
 }
 
 // crowd publishes all at once, so that there are several connections.
@@ -69,12 +112,26 @@ func crowd(t *testing.T, p *publishServer, payloads ...string) {
 // What Redis does not take is one caller's doing, and no reason to refuse others.
 func TestPayloadsThatRedisDoesNotTakeDoNotOpenTheBreaker(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, "--proto-max-bulk-len", "1mb")
-	p := startPublishing(t, &Hub{Redis: server.URL(), Publisher: &Publisher{BreakerFailures: 1}}, &PublishHandler{MaxSize: 64 << 20})
-	for _, size := range []int{2 << 20, 8 << 20, 32 << 20} {
-		p.post(strings.Repeat("x", size)).want(t, http.StatusBadGateway, dropRejected, 1)
-		if state := p.hub.publisher.breaker.state(); state != gobreaker.StateClosed {
-			t.Fatalf("the breaker is %v after a payload of %d bytes", state, size)
+	overEachWay(t, 64<<20, func(t *testing.T, server *redistest.Server, p *publishServer) {
+		server.Do("CONFIG", "SET", "proto-max-bulk-len", "1mb")
+		for _, size := range []int{1<<20 + 1, 2 << 20, 8 << 20, 32 << 20} {
+			p.post(strings.Repeat("x", size)).want(t, http.StatusBadGateway, dropRejected, 1)
+			if state := p.hub.publisher.breaker.state(); state != gobreaker.StateClosed {
+				t.Fatalf("the breaker is %v after a payload of %d bytes", state, size)
+			}
+			p.post("small").want(t, http.StatusOK, "", 1)
+		}
+	})
+}
+
+// A payload over Redis's client-query-buffer-limit has Redis close the connection without a word.
+func TestPayloadsThatRedisHasNoRoomForDoNotOpenTheBreaker(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--client-query-buffer-limit", "1mb")
+	p := startPublishing(t, &Hub{Redis: server.URL(), Publisher: &Publisher{Attempts: 1, BreakerFailures: 1}}, &PublishHandler{MaxSize: 64 << 20})
+	for _, size := range []int{2 << 20, 32 << 20} { // all of it fits into what the kernel buffers, or not
+		if got := p.post(strings.Repeat("x", size)); got.status == http.StatusOK || got.status == http.StatusBadGateway {
+			t.Errorf("%d bytes: %d %s", size, got.status, got.text)
 		}
 		p.post("small").want(t, http.StatusOK, "", 1)
 	}
@@ -110,6 +167,38 @@ func TestLargePayloadsThatTakeTooLongDoNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
+// Who waits for one of the connections that the callers have taken has heard nothing of Redis.
+func TestWithAllConnectionsTakenRedisIsNotSilent(t *testing.T) {
+	t.Parallel()
+	fake := startFakeRedis(t)
+	p := startPublishing(t, &Hub{Redis: fake.url()}, &PublishHandler{})
+	hold := make(chan struct{})
+	var taken, all sync.WaitGroup
+	taken.Add(maxCommandConns)
+	for range maxCommandConns {
+		all.Go(func() {
+			err := p.hub.publisher.oneConn(t.Context(), func(ctx context.Context, conn *redis.Conn) error {
+				defer func() { <-hold }()
+				defer taken.Done()
+				return conn.Ping(ctx).Err()
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	taken.Wait()
+	if p.hub.publisher.isSilent() {
+		t.Error("it seems silent")
+	}
+	close(hold)
+	all.Wait()
+	fake.set(func() { fake.mute = true })
+	if !p.hub.publisher.isSilent() {
+		t.Error("it does not seem silent though it is")
+	}
+}
+
 // scriptedConn says some things, and fails to write after so many bytes.
 type scriptedConn struct {
 	net.Conn
@@ -130,6 +219,20 @@ func (c *scriptedConn) Write(p []byte) (int, error) {
 }
 
 func (c *scriptedConn) SetReadDeadline(time.Time) error { return nil }
+
+// go-redis would keep a connection that has given a reply.
+func TestAConnectionWithAProtocolErrorIsOver(t *testing.T) {
+	for says, want := range map[string]bool{
+		":1\r\n": false, "-NOPERM no\r\n": false, "-ERR Protocol error: invalid bulk length\r\n": true, "-ERR Protocol error": true,
+	} {
+		inner := new(scriptedConn)
+		inner.says.WriteString(says)
+		n, err := pooled(inner, time.Hour).Read(make([]byte, 100))
+		if isProtocolError(err) != want || want != (n == 0) {
+			t.Errorf("%q: %d bytes, %v", says, n, err)
+		}
+	}
+}
 
 func TestWhatAPooledConnectionSays(t *testing.T) {
 	const command, ping = "*3\r\n", "*1\r\n$4\r\nPING\r\n"

@@ -159,7 +159,7 @@ func (p *publisher) attempt(ctx context.Context, channel string, payload []byte)
 		p.renew() // the others of the pool are as old
 	}
 	v := judge(err, m.sent, ctx.Err() != nil)
-	if v.weight == weightFailure && m.sent && len(payload) > largePayload && p.answers() {
+	if v.weight == weightFailure && m.sent && len(payload) > largePayload && !p.isSilent() {
 		v.weight = weightNone
 	}
 	return 0, &publishError{v, err}
@@ -170,11 +170,13 @@ func (p *publisher) attempt(ctx context.Context, channel string, payload []byte)
 // says little about Redis as long as that answers a PING.
 const largePayload = 64 << 10
 
-// answers reports whether Redis answers a PING.
-func (p *publisher) answers() bool {
-	return p.do(context.Background(), func(ctx context.Context, client *redis.Client) error {
+// isSilent reports whether Redis does not answer a PING. It is not asked while all
+// connections are taken, by whom the callers choose, too.
+func (p *publisher) isSilent() bool {
+	err := p.do(context.Background(), func(ctx context.Context, client *redis.Client) error {
 		return client.Ping(ctx).Err()
-	}) == nil
+	})
+	return err != nil && !errors.Is(err, redis.ErrPoolTimeout)
 }
 
 // outgoing is a payload that knows whether it has been on its way: go-redis
@@ -213,7 +215,7 @@ func (p *publisher) do(ctx context.Context, f func(context.Context, *redis.Clien
 	return withoutPassword(f(ctx, c.Client), c.of)
 }
 
-// enter takes the client for one call, a new one if the Redis options in force
+// borrow takes the client for one call, a new one if the Redis options in force
 // have changed. The connections of the old one come on top of the limit until
 // its last call is over, commandTimeout at most.
 func (p *publisher) borrow() (*commandClient, error) {

@@ -88,7 +88,7 @@ func judgeRunning(err error, sent bool) verdict {
 	switch {
 	case isProtocolError(err):
 		return verdict{reason: dropRejected, status: http.StatusBadGateway, weight: weightSuccess}
-	case errors.Is(err, errWentIdle) && !isTimeout(err): // somebody has closed it, which is no news of Redis
+	case errors.Is(err, errWentIdle): // somebody on the way has closed it or forgotten it; a new one tells of Redis
 		return verdict{reason: dropUnreachable, status: http.StatusServiceUnavailable, again: true, weight: weightNone}
 	case errors.Is(err, redis.ErrPoolTimeout):
 		return verdict{reason: dropBusy, status: http.StatusServiceUnavailable, weight: weightNone}
@@ -101,10 +101,10 @@ func judgeRunning(err error, sent bool) verdict {
 }
 
 // isProtocolError reports whether Redis has closed the connection because of what the
-// command announced: a payload over its proto-max-bulk-len.
+// command announced.
 func isProtocolError(err error) bool {
 	said, ok := errors.AsType[*hungUp](err)
-	return ok && strings.HasPrefix(said.reply, "ERR Protocol error")
+	return ok && strings.HasPrefix(said.reply, protocolError)
 }
 
 // isWriteError reports whether the message could not be written to its end.

@@ -6,6 +6,7 @@ package resp
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -136,7 +137,8 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 }
 
 // guardedSocket lets go-redis see whether a pooled connection has been closed
-// meanwhile, which it looks for where it can.
+// meanwhile, which it looks for where it can. Under TLS what it sees is not a
+// reply but the other side's goodbye, or its end: either way it dials anew.
 type guardedSocket struct {
 	*guardedConn
 	syscall.Conn
@@ -144,9 +146,12 @@ type guardedSocket struct {
 
 // Guard returns conn, which fails to read once a reply announces more than
 // 512 MiB, 65,536 elements or a line of over 64 KiB, or nests over 8 arrays.
-// Of a conn that has a socket, the socket can be had.
+// Of a conn that has a socket, be it under TLS, the socket can be had.
 func Guard(conn net.Conn) net.Conn {
 	c := &guardedConn{Conn: conn}
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
 	if socket, ok := conn.(syscall.Conn); ok {
 		return guardedSocket{c, socket}
 	}
