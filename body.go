@@ -24,8 +24,8 @@ const (
 	bodySilence = 10 * time.Second
 	bodyTotal   = 30 * time.Second
 	// unreadBody is for how long net/http may look for the end of a body whose
-	// request gets another answer than a stream. After it, it closes the
-	// connection behind that answer.
+	// request is answered without it. After it, it closes the connection behind
+	// that answer.
 	unreadBody = time.Second
 )
 
@@ -140,8 +140,8 @@ func (b *body) stop() {
 	}
 }
 
-// leaveBody bounds what net/http reads of the body of a request that gets
-// another answer than a stream.
+// leaveBody bounds what net/http reads of the body of a request whose answer does
+// not need it.
 func leaveBody(w http.ResponseWriter, r *http.Request) {
 	if hasBody(r) {
 		setReadDeadline(http.NewResponseController(w), time.Now().Add(unreadBody))

@@ -37,6 +37,14 @@ func (d *dripping) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
+// lastDeadline is the one in force once nobody reads any more.
+func (d *dripping) lastDeadline() time.Time {
+	for len(d.deadline) > 0 {
+		d.until = <-d.deadline
+	}
+	return d.until
+}
+
 func (d *dripping) Read(p []byte) (int, error) {
 	var drop <-chan time.Time
 	if d.every > 0 {
@@ -185,11 +193,7 @@ func TestTheDeadlineOfABodyGoesWithIt(t *testing.T) {
 		if n := w.hub.held("a").streams; n != 1 {
 			t.Fatalf("%d streams are open after the body", n)
 		}
-		last := d.until
-		for len(d.deadline) > 0 {
-			last = <-d.deadline
-		}
-		if !last.IsZero() {
+		if last := d.lastDeadline(); !last.IsZero() {
 			t.Errorf("the last deadline is %s", last)
 		}
 		d.cancel()

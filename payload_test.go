@@ -42,6 +42,9 @@ func TestABodyToBePublishedHasItsTime(t *testing.T) {
 				if took := d.end.Sub(begin); took != test.want || reqStatus(d.err) != http.StatusRequestTimeout {
 					t.Errorf("given up after %s with %v, want a 408 after %s", took, d.err, test.want)
 				}
+				if last := d.lastDeadline(); last.IsZero() || last.After(time.Now().Add(unreadBody)) {
+					t.Errorf("net/http may wait until %s for what is left", last)
+				}
 			})
 		})
 	}

@@ -128,39 +128,54 @@ func (h *PublishHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 		return next.ServeHTTP(w, r)
 	}
 	noSniff(w.Header())
-	if h.cors.answer(w, r) {
-		return nil
-	}
-	if r.Method == http.MethodPost {
+	answered := h.cors.answer(w, r)
+	if !answered && r.Method == http.MethodPost {
 		return h.servePublish(w, r)
+	}
+	leaveBody(w, r)
+	if answered {
+		return nil
 	}
 	w.Header().Set("Allow", http.MethodPost)
 	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q publishes nothing", r.Method))
 }
 
 func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) error {
-	if err := h.checkSite(r); err != nil {
-		return caddyhttp.Error(http.StatusForbidden, err)
-	}
-	channel, err := replaceChannel(r, h.channel)
+	channel, err := h.admit(r)
 	if err != nil {
-		return caddyhttp.Error(http.StatusBadRequest, err)
+		leaveBody(w, r)
+		return err
 	}
 	to, err := h.claim.enter()
 	if err != nil {
+		leaveBody(w, r)
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	defer h.claim.leave()
 	body, err := h.readPayload(w, r, to)
 	defer body.release()
-	if errors.Is(err, errPayloadsFull) || errors.Is(err, errDrained) {
-		return h.busy(w, r, channel)
-	}
 	if err != nil {
-		return err
+		leaveBody(w, r)
+		return h.unread(w, channel, err)
 	}
+	return h.publish(w, r, to, channel, body.bytes)
+}
+
+// admit returns the channel to publish on, unless the request alone says that it
+// publishes nothing.
+func (h *PublishHandler) admit(r *http.Request) (channel string, err error) {
+	if err := h.checkSite(r); err != nil {
+		return "", caddyhttp.Error(http.StatusForbidden, err)
+	}
+	if channel, err = replaceChannel(r, h.channel); err != nil {
+		return "", caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	return channel, nil
+}
+
+func (h *PublishHandler) publish(w http.ResponseWriter, r *http.Request, to *redisHub, channel string, payload []byte) error {
 	began := time.Now()
-	receivers, attempts, err := to.publisher.publish(r.Context(), channel, body.bytes)
+	receivers, attempts, err := to.publisher.publish(r.Context(), channel, payload)
 	h.metrics.count(time.Since(began), attempts, err)
 	to.publisher.breaker.tell(to.log(), to.name)
 	if err == nil {
@@ -218,11 +233,13 @@ func (h *PublishHandler) tooLarge(err error) error {
 	return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
 }
 
-// busy answers a request whose body there is no room, or no time, for. What is left of the
-// body is not waited for.
-func (h *PublishHandler) busy(w http.ResponseWriter, r *http.Request, channel string) error {
+// unread answers a request whose body was not read to its end. If that was for want of
+// room, or time, it is worth another try.
+func (h *PublishHandler) unread(w http.ResponseWriter, channel string, err error) error {
+	if !errors.Is(err, errPayloadsFull) && !errors.Is(err, errDrained) {
+		return err
+	}
 	h.metrics.fail(dropBusy)
-	leaveBody(w, r)
 	w.Header().Set("Retry-After", strconv.Itoa(int(publishRetryAfter.Seconds())))
 	return publishAnswer{Channel: channel, Outcome: outcomeNone, Reason: dropBusy}.write(w, http.StatusServiceUnavailable)
 }

@@ -1,9 +1,11 @@
 package redissse
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
@@ -106,4 +108,32 @@ func hubIsThere(h *redisHub) (there bool) {
 		return true
 	})
 	return there
+}
+
+// A request that publishes nothing is answered although its body does not come: net/http would wait for it.
+func TestARefusalDoesNotWaitForTheMessage(t *testing.T) {
+	server := redistest.Start(t)
+	overEachProtocol(t, func(t *testing.T, proto string) {
+		g := newGatewayOver(t, proto)
+		g.load(server.URL(), "", "redis_sse_publish /publish/* {path.1} {\ncors_origins https://app.example.com\n}")
+		for _, test := range []struct {
+			method, path, site, sent string
+			want                     int
+		}{
+			{http.MethodPut, "/publish/news", "", "", http.StatusMethodNotAllowed},
+			{http.MethodOptions, "/publish/news", "", "", http.StatusNoContent},
+			{http.MethodPost, "/publish/news", "cross-site", "", http.StatusForbidden},
+			{http.MethodPost, "/publish/", "", "", http.StatusBadRequest},
+			{http.MethodPost, "/publish/news", "", strings.Repeat("x", defaultMaxSize+1), http.StatusRequestEntityTooLarge},
+		} {
+			source, sink := io.Pipe()
+			late := time.AfterFunc(gatewayWait, func() { _ = sink.Close() }) // a client that waits for its body does so for ever
+			r := ssetest.Do(t, g.client, g.URL(test.path), ssetest.WithMethod(test.method), ssetest.WithHeader("Sec-Fetch-Site", test.site),
+				ssetest.WithBody(io.MultiReader(strings.NewReader(test.sent), source)))
+			if !late.Stop() || r.StatusCode != test.want {
+				t.Errorf("%s %s from %q: %s once the body had ended, want %d before", test.method, test.path, test.site, r.Status, test.want)
+			}
+			_ = sink.Close()
+		}
+	})
 }
