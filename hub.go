@@ -289,7 +289,7 @@ var (
 	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels and patterns that the hub holds, lingering and kept ones included.")
 	gaugeMessages      = newHubDesc("buffer_messages", "Messages in the hub's buffers.")
 	gaugeBreaker       = newHubDesc("breaker_state", "The publisher's breaker: 0 closed, 1 half-open, 2 open.")
-	gaugePayloads      = newHubDesc("publish_body_bytes", "Bytes that the bodies of messages to be published take, beyond 64 KiB each.")
+	gaugePayloads      = newHubDesc("publish_body_bytes", "Bytes that the bodies of messages to be published take.")
 	gaugeBytes         = newHubDesc("buffer_bytes", "Counted bytes in the hub's buffers: payloads, cached events, fixed costs.")
 )
 
@@ -354,7 +354,7 @@ func (s *hubSum) add(h *redisHub) {
 	s.channels += float64(channels)
 	s.messages += float64(messages)
 	s.size += float64(bytes)
-	s.payloads += float64(h.payloads.held.Load())
+	s.payloads += float64(h.payloads.bytes())
 }
 
 // Interface guard

@@ -86,19 +86,48 @@ func TestBodiesShareTheirRoom(t *testing.T) {
 	if _, err := last.Write(make([]byte, 3<<20)); err != nil { // alone it may have more than there is
 		t.Fatal(err)
 	}
-	await(t, "the room to be taken", func() bool { return p.hub.payloads.held.Load() > 1<<20 })
-	p.post(strings.Repeat("x", 2*freePayload)).want(t, http.StatusServiceUnavailable, dropBusy, 0)
-	p.post(strings.Repeat("x", freePayload-1)).want(t, http.StatusOK, "", 1) // what is usual always fits
+	await(t, "the room to be taken", func() bool { return p.hub.payloads.rest.held.Load() > 1<<20 })
+	p.post(strings.Repeat("x", 2*usualPayload)).want(t, http.StatusServiceUnavailable, dropBusy, 0)
+	p.post(strings.Repeat("x", defaultMaxSize)).want(t, http.StatusOK, "", 1) // what is usual has other room
 	if err := last.Close(); err != nil {
 		t.Fatal(err)
 	}
 	(<-slow).want(t, http.StatusOK, "", 1)
-	await(t, "the room to be given back", func() bool { return p.hub.payloads.held.Load() == 0 })
-	p.post(strings.Repeat("x", 2*freePayload)).want(t, http.StatusOK, "", 1)
+	await(t, "the room to be given back", func() bool { return p.hub.payloads.bytes() == 0 })
+	p.post(strings.Repeat("x", 2*usualPayload)).want(t, http.StatusOK, "", 1)
+}
+
+// However many there are, and however small: what they take is bounded.
+func TestBodiesOfAUsualSizeHaveRoomForSoMany(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int64{1, 1000, defaultMaxSize, 1 << 20} {
+		var all payloads
+		var held []*payload
+		for int64(len(held)) <= 3*leastPayloads/size {
+			p := &payload{all: &all, most: leastPayloads}
+			err := p.readFrom(bytes.NewReader(make([]byte, size)), size, 1<<30)
+			if err != nil {
+				if p.release(); !errors.Is(err, errPayloadsFull) {
+					t.Fatal(err)
+				}
+				break
+			}
+			held = append(held, p)
+		}
+		if took := all.bytes(); took > 2*leastPayloads || int64(len(held))*(size+1) > took || took < leastPayloads/2 {
+			t.Errorf("%d bodies of %d bytes take %d, want about %d", len(held), size, took, leastPayloads)
+		}
+		for _, p := range held {
+			p.release()
+		}
+		if all.bytes() != 0 {
+			t.Errorf("%d bytes are held for ever", all.bytes())
+		}
+	}
 }
 
 func TestPayloadsAreReadAsTheyAre(t *testing.T) {
-	for _, size := range []int{0, 1, 511, 512, 513, 4096, freePayload - 1, freePayload, freePayload + 1, 1 << 20} {
+	for _, size := range []int{0, 1, 511, 512, 513, 4096, usualPayload - 1, usualPayload, usualPayload + 1, 1 << 20} {
 		want := bytes.Repeat([]byte("abcdefg"), size/7+1)[:size]
 		for _, announced := range []int64{-1, int64(size)} {
 			for name, r := range map[string]io.Reader{
@@ -110,14 +139,14 @@ func TestPayloadsAreReadAsTheyAre(t *testing.T) {
 				if err := p.readFrom(r, announced, 1<<20); err != nil || !bytes.Equal(p.bytes, want) {
 					t.Fatalf("%d bytes, announced as %d, %s: %d bytes, %v", size, announced, name, len(p.bytes), err)
 				}
-				if held := all.held.Load(); held != max(0, int64(cap(p.bytes))-freePayload) && cap(p.bytes) > freePayload+512 {
+				if held := all.bytes(); held != int64(cap(p.bytes)) {
 					t.Errorf("%d bytes with room for %d count %d", size, cap(p.bytes), held)
 				}
 				if most := max(2*size+1, 512); cap(p.bytes) > most+512 {
 					t.Errorf("%d bytes take room for %d", size, cap(p.bytes))
 				}
-				if p.release(); all.held.Load() != 0 {
-					t.Errorf("%d bytes are held for ever", all.held.Load())
+				if p.release(); all.bytes() != 0 {
+					t.Errorf("%d bytes are held for ever", all.bytes())
 				}
 			}
 		}

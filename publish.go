@@ -198,7 +198,7 @@ const payloadTotal = time.Minute
 // no connection to Redis, and half a message should not be published. It ends
 // early when the configuration's drain, or Caddy's exit, has come to it.
 func (h *PublishHandler) readPayload(w http.ResponseWriter, r *http.Request, to *redisHub) (*payload, error) {
-	p := &payload{all: &to.payloads, most: to.settings.Load().Budget.Bytes / payloadShare}
+	p := &payload{all: &to.payloads, most: payloadRoom(to.settings.Load().Budget.Bytes)}
 	if r.ContentLength > h.maxSize {
 		return p, h.tooLarge(fmt.Errorf("the body has %d bytes, at most %d are allowed", r.ContentLength, h.maxSize))
 	}
