@@ -63,6 +63,7 @@ func newHub(name string, s *settings, log *zap.Logger) *redisHub {
 	h.logger.Store(log)
 	h.memory = hub.New(s.Bounds, h.metrics.received.Inc)
 	h.publisher.settings, h.publisher.trusted = &h.settings, idleTrusted
+	h.publisher.large = make(chan struct{}, largeAtOnce)
 	h.subscriber = subscriber{inForce: &h.inForce, memory: h.memory, publisher: &h.publisher, prober: newProber()}
 	h.subscriber.pauses.clock, h.publisher.pauses = h.memory.Clock, &h.subscriber.pauses
 	return h

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -165,6 +166,52 @@ func TestLargePayloadsThatTakeTooLongDoNotOpenTheBreaker(t *testing.T) {
 			close(hold)
 		})
 	}
+}
+
+// Callers of large payloads that take long leave connections to the others.
+func TestLargePayloadsDoNotTakeAllConnections(t *testing.T) {
+	t.Parallel()
+	fake := startFakeRedis(t)
+	p := startPublishing(t, &Hub{Redis: fake.url(), Publisher: &Publisher{Attempts: 1}}, &PublishHandler{MaxSize: 1 << 20})
+	hold := make(chan struct{})
+	fake.set(func() { fake.holds = hold })
+	large, end := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range 2 * maxCommandConns {
+		all.Go(func() { _, _, _ = p.hub.publisher.publish(large, "news", make([]byte, largePayload+1)) })
+	}
+	await(t, "large payloads", func() bool { return fake.count("PUBLISH") >= largeAtOnce })
+	fake.set(func() { fake.holds = nil })
+	p.post("small").want(t, http.StatusOK, "", 1)
+	end() // those that wait for a place
+	close(hold)
+	all.Wait()
+	if n := len(p.hub.publisher.large); n != 0 {
+		t.Errorf("%d places are taken for ever", n)
+	}
+}
+
+func TestALargePayloadWaitsForItsPlaceForATimeOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, test := range map[string]struct {
+			within time.Duration // the request is over
+			reason dropReason
+			waited time.Duration
+		}{
+			"others are at it":  {time.Hour, dropBusy, poolTimeout},
+			"the caller leaves": {poolTimeout / 2, dropCanceled, poolTimeout / 2},
+		} {
+			p := &publisher{large: make(chan struct{})}
+			ctx, cancel := context.WithTimeout(t.Context(), test.within)
+			begin := time.Now()
+			_, err := p.attempt(ctx, "news", make([]byte, largePayload+1))
+			v := verdictOf(err)
+			if v.reason != test.reason || v.weight != weightNone || v.again || time.Since(begin) != test.waited {
+				t.Errorf("%s: %+v after %s: %v", name, v, time.Since(begin), err)
+			}
+			cancel()
+		}
+	})
 }
 
 // Who waits for one of the connections that the callers have taken has heard nothing of Redis.

@@ -84,6 +84,7 @@ type publisher struct {
 	settings *atomic.Pointer[settings] // the hub's, in force
 	breaker  breaker
 	trusted  time.Duration // for how long idle connections are
+	large    chan struct{} // has largeAtOnce places: for attempts with large payloads
 	pauses   *pauses       // of this process
 
 	mu      sync.Mutex
@@ -145,8 +146,26 @@ func (p *publisher) retryAfter(v verdict) int {
 	return max(1, int(wait.Seconds()))
 }
 
-// attempt publishes once.
+// attempt publishes once. A large payload waits for its place first.
 func (p *publisher) attempt(ctx context.Context, channel string, payload []byte) (receivers int64, err error) {
+	if len(payload) <= largePayload {
+		return p.send(ctx, channel, payload)
+	}
+	late := time.NewTimer(poolTimeout)
+	defer late.Stop()
+	select {
+	case p.large <- struct{}{}:
+		defer func() { <-p.large }()
+		return p.send(ctx, channel, payload)
+	case <-late.C:
+		err = redis.ErrPoolTimeout
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return 0, &publishError{judge(err, false, ctx.Err() != nil), err}
+}
+
+func (p *publisher) send(ctx context.Context, channel string, payload []byte) (receivers int64, err error) {
 	m := &outgoing{payload: payload}
 	err = p.do(ctx, func(ctx context.Context, client *redis.Client) error {
 		receivers, err = client.Publish(ctx, channel, m).Result()
@@ -169,6 +188,11 @@ func (p *publisher) attempt(ctx context.Context, channel string, payload []byte)
 // hands it to thousands. Its size is the caller's choice: that it took too long
 // says little about Redis as long as that answers a PING.
 const largePayload = 64 << 10
+
+// largeAtOnce is how many connections large payloads may take together: the small
+// ones and the hub's own commands find another. Two keep a Redis busy, which does one
+// thing at a time.
+const largeAtOnce = maxCommandConns / 2
 
 // isSilent reports whether Redis does not answer a PING. It is not asked while all
 // connections are taken, by whom the callers choose, too.
