@@ -26,6 +26,7 @@ func TestPublishBodies(t *testing.T) {
 		publishers := size(100, 40)
 		before := g.resetPeak()
 		conns := stopAfter(t, g, publishers, 6*mib)
+		stopped := time.Now()
 		g.awaitFull()
 		what := fmt.Sprintf("%d publishers that stop after 6 of 8 MiB: ", publishers)
 		a.judge(what+"process", g.peak()-before, "MiB", 128)
@@ -37,7 +38,7 @@ func TestPublishBodies(t *testing.T) {
 		}
 		a.tell(what+"others of 20 that are not answered 200 meanwhile", float64(refused), "")
 		if !*little { // it takes long
-			a.judgeAlone(what+"until all are ended", awaitEnds(conns).Seconds(), "s", 20)
+			a.judgeAlone(what+"until all are ended", awaitEnds(conns, stopped).Seconds(), "s", 20)
 		}
 	})
 	if *little {
@@ -47,7 +48,7 @@ func TestPublishBodies(t *testing.T) {
 		t.Run(fmt.Sprint(sent), func(t *testing.T) {
 			conns := stopAfter(t, newPublishing(t), 10, sent)
 			what := fmt.Sprintf("10 publishers that are silent after %d KiB: until all are ended", sent>>10)
-			a.judgeAlone(what, awaitEnds(conns).Seconds(), "s", 20)
+			a.judgeAlone(what, awaitEnds(conns, time.Now()).Seconds(), "s", 20)
 		})
 	}
 }
@@ -78,14 +79,13 @@ func stopAfter(t *testing.T, g *gateway, publishers, sent int) (conns []net.Conn
 // heldAtMost is for how long an attack that holds something is watched: longer than any bound, and than what was seen of it.
 const heldAtMost = 120 * time.Second
 
-// awaitEnds returns how long it takes until the gateway has closed all of these.
-func awaitEnds(conns []net.Conn) time.Duration {
-	began := time.Now()
+// awaitEnds returns how long after they stopped the gateway has closed all of these.
+func awaitEnds(conns []net.Conn, stopped time.Time) time.Duration {
 	for _, conn := range conns {
-		_ = conn.SetReadDeadline(began.Add(heldAtMost))
+		_ = conn.SetReadDeadline(stopped.Add(heldAtMost))
 		_, _ = io.Copy(io.Discard, conn)
 	}
-	return time.Since(began)
+	return time.Since(stopped)
 }
 
 // TestBreaker has one publisher send what Redis does not take: that must not have others refused.
