@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"crypto/tls"
 	"net"
 	"sync/atomic"
 	"syscall"
@@ -22,7 +23,9 @@ type timeout struct {
 	after int64 // milliseconds of running time; below 0: it was over already
 }
 
-// patientSocket lets go-redis look into the socket, where it can.
+// patientSocket lets go-redis look into the socket, where it can, before it uses a
+// pooled connection again. Under TLS what it sees is no reply, but the other side's
+// goodbye or its end: it dials anew then, as it should.
 type patientSocket struct {
 	*patientConn
 	syscall.Conn
@@ -30,6 +33,9 @@ type patientSocket struct {
 
 func patient(conn net.Conn, p *pauses) net.Conn {
 	c := &patientConn{Conn: conn, pauses: p}
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
 	if socket, ok := conn.(syscall.Conn); ok {
 		return patientSocket{c, socket}
 	}

@@ -1,12 +1,15 @@
 package redissse
 
 import (
+	"crypto/tls"
 	"net"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
+	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 )
 
 // patientPair is a connection whose reader is patient, and its other end.
@@ -14,6 +17,23 @@ func patientPair(t *testing.T, w *world) (conn, redis net.Conn) {
 	here, there := net.Pipe()
 	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
 	return patient(here, &w.hub.subscriber.pauses), there
+}
+
+func TestOnlyWhatHasASocketSeemsToHaveOne(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	for name, test := range map[string]struct {
+		conn net.Conn
+		has  bool
+	}{
+		"no socket": {here, false}, "a socket": {new(net.TCPConn), true},
+		"no socket under TLS": {tls.Client(here, nil), false}, "a socket under TLS": {tls.Client(new(net.TCPConn), nil), true},
+	} {
+		if _, has := pooled(resp.Guard(patient(test.conn, nil)), time.Hour).(syscall.Conn); has != test.has {
+			t.Errorf("%s: go-redis sees a socket: %v", name, has)
+		}
+	}
 }
 
 // ticking ticks on time, for a while.

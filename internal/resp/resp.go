@@ -6,7 +6,6 @@ package resp
 
 import (
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -137,8 +136,7 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 }
 
 // guardedSocket lets go-redis see whether a pooled connection has been closed
-// meanwhile, which it looks for where it can. Under TLS what it sees is not a
-// reply but the other side's goodbye, or its end: either way it dials anew.
+// meanwhile, which it looks for where it can.
 type guardedSocket struct {
 	*guardedConn
 	syscall.Conn
@@ -146,12 +144,9 @@ type guardedSocket struct {
 
 // Guard returns conn, which fails to read once a reply announces more than
 // 512 MiB, 65,536 elements or a line of over 64 KiB, or nests over 8 arrays.
-// Of a conn that has a socket, be it under TLS, the socket can be had.
+// Of a conn that has a socket, the socket can be had.
 func Guard(conn net.Conn) net.Conn {
 	c := &guardedConn{Conn: conn}
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
 	if socket, ok := conn.(syscall.Conn); ok {
 		return guardedSocket{c, socket}
 	}
