@@ -192,6 +192,9 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 				return err
 			}
 			d.metrics.count(b, d.stream, d.hub.memory.Clock.Monotonic())
+			if d.ending.passed(d.sink.stall) {
+				return errOverdue // there is no time left for its last words
+			}
 		}
 		work.out = work.out[:0]
 		d.stream.Wrote(b)
