@@ -53,24 +53,13 @@ func TestADeadConnectionLeavesTheCount(t *testing.T) {
 	}
 	t.Parallel()
 	h := &Handler{MaxStreams: 1, Heartbeat: caddy.Duration(500 * time.Millisecond), OpenTimeout: caddy.Duration(time.Millisecond)}
-	reqHandler(t, h, "news")
-	settings, err := (&Hub{Redis: adaptDead}).resolve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.claim = &sharedClaim{claim: &claim{hub: newHub("dead", settings, zap.NewNop()), settings: settings}, log: zap.NewNop()}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = h.ServeHTTP(w, reqCaddy(r, w), nil)
-	}))
-	server.Config.ConnContext = withConn
-	server.Start()
-	t.Cleanup(server.Close)
+	addr := startDead(t, h, func(*http.Request) {})
 	open := func() int {
 		h.limits.mu.Lock()
 		defer h.limits.mu.Unlock()
 		return h.limits.open
 	}
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +71,61 @@ func TestADeadConnectionLeavesTheCount(t *testing.T) {
 	vanish(t, conn.(*net.TCPConn))
 	// Without a limit, TCP tries for a quarter of an hour.
 	awaitFor(t, "the end of the dead connection's stream", deadWait, func() bool { return open() == 0 })
+}
+
+// startDead serves h over a hub whose Redis is down, without Caddy. served is called after each request.
+func startDead(t *testing.T, h *Handler, served func(*http.Request)) (addr string) {
+	t.Helper()
+	reqHandler(t, h, "news")
+	settings, err := (&Hub{Redis: adaptDead}).resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.claim = &sharedClaim{claim: &claim{hub: newHub("dead", settings, zap.NewNop()), settings: settings}, log: zap.NewNop()}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = h.ServeHTTP(w, reqCaddy(r, w), nil)
+		served(r)
+	}))
+	server.Config.ConnContext = withConn
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}
+
+// TestTheConnectionOfAClientThatHangsUpKeepsItsLimits: it may have taken nothing, and after the server has closed the connection
+// the kernel would go on with what is not sent for minutes.
+func TestTheConnectionOfAClientThatHangsUpKeepsItsLimits(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(*Handler, *net.TCPConn) error
+		kept bool
+	}{
+		"hung up": {func(_ *Handler, c *net.TCPConn) error { return c.CloseWrite() }, true},
+		"ended":   {func(h *Handler, _ *net.TCPConn) error { h.drain.begin(); return nil }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &Handler{OpenTimeout: caddy.Duration(time.Millisecond), Drain: &Drain{Reload: -1, Exit: -1}}
+			after := make(chan connLimits, 1)
+			addr := startDead(t, h, func(r *http.Request) {
+				after <- limitsOf(socketOf(r.Context().Value(connCtxKey).(*clientConn).conn))
+			})
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			if _, err := conn.Read(make([]byte, 1024)); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.end(h, conn.(*net.TCPConn)); err != nil {
+				t.Fatal(err)
+			}
+			limited := connLimits{unacknowledged: unacknowledged, unsent: unsent}
+			if got := <-after; (got == limited) != c.kept {
+				t.Errorf("after the stream the limits are %+v, kept: want %t", got, c.kept)
+			}
+		})
+	}
 }
 
 func TestStreamsLimitTheirConnectionAndNothingAfterThem(t *testing.T) {

@@ -29,7 +29,7 @@ type delivery struct {
 	metrics   *routeMetrics
 	behind    bool // the last write left something for the next stream
 	cut       bool // the client has not taken all that was written
-	failed    bool // a write has
+	broken    bool // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
 }
 
 // scratch is what one write needs. It is pooled: thousands of idle streams
@@ -63,7 +63,7 @@ func (d *delivery) release() {
 	if d.forget != nil {
 		d.forget()
 	}
-	d.conn.release(d.failed)
+	d.conn.release(d.broken)
 	d.admission.leave()
 	if d.ending != nil {
 		d.ending.stop()
@@ -122,6 +122,7 @@ func (d *delivery) run() endReason {
 // stream is over, and why.
 func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
 	if got&signalGone != 0 {
+		d.broken = true
 		return endClient, true
 	}
 	if got&(signalDrain|signalExit) != 0 {
@@ -145,7 +146,7 @@ func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
 
 // endOf says what a failed write means.
 func (d *delivery) endOf(err error) endReason {
-	d.failed = !errors.Is(err, errOverdue) && !errors.Is(err, errOvertaken)
+	d.broken = !errors.Is(err, errOverdue) && !errors.Is(err, errOvertaken)
 	switch {
 	case errors.Is(err, errOverdue):
 		d.cut = true

@@ -34,8 +34,9 @@ type sink struct {
 
 // newSink makes the sink of a request. A client that takes no writeChunk for
 // stall is disconnected. The override of Caddy's own timeout is not taken back
-// when the stream ends: what net/http writes then, the end of the body, may
-// meet a client that takes nothing, too.
+// when the stream ends, but goes with the request, whose own it is: what net/http
+// writes until then, the end of the body, may meet a client that takes nothing,
+// too.
 func newSink(w http.ResponseWriter, r *http.Request, stall time.Duration) *sink {
 	s := &sink{w: w, control: http.NewResponseController(w), stall: stall}
 	if _, idle := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil {
