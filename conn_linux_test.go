@@ -141,51 +141,58 @@ func TestStreamsLimitTheirConnectionAndNothingAfterThem(t *testing.T) {
 		}
 		respond ok
 	`
-	limited := connLimits{unacknowledged: 40 * time.Second, unsent: unsent}
 	for _, proto := range []string{httpOne, httpTwo} {
 		t.Run(proto, func(t *testing.T) {
 			g := newGatewayOver(t, proto)
 			g.load(server.URL(), "", routes)
-			response, err := g.client.Get(g.URL("/"))
-			if err != nil {
-				t.Fatal(err)
+			wait := func(when string, want connLimits) {
+				t.Helper()
+				g.wait(fmt.Sprintf("one connection with %v %s", want, when), func() bool {
+					return slices.Equal(limitsAt(t, g.addr), []connLimits{want})
+				})
 			}
-			_, err = io.ReadAll(response.Body)
-			response.Body.Close()
-			here := limitsAt(t, g.addr)
-			if err != nil || len(here) != 1 {
-				t.Fatalf("after one response there are connections with %v, %v", here, err)
-			}
-			before := here[0]
-			has := func(want connLimits) func() bool {
-				return func() bool { return slices.Equal(limitsAt(t, g.addr), []connLimits{want}) }
-			}
+			before := limitsBefore(t, g)
 			var other *ssetest.Stream
 			if proto == httpTwo { // on the same connection
 				other = g.opened("/long")
+				wait("with one stream", connLimits{unacknowledged, unsent})
 			}
-			short := g.opened("/short")
-			if !has(limited)() {
-				t.Errorf("the limits of the gateway's connections are %v, want one with %v", limitsAt(t, g.addr), limited)
-			}
-			awaitEnd(t, short)
+			awaitEnd(t, g.opened("/short"))
 			if other != nil {
-				if !has(limited)() {
-					t.Errorf("with a stream left, the limits are %v, want %v", limitsAt(t, g.addr), limited)
-				}
+				wait("with a stream left after a patient one", connLimits{40 * time.Second, unsent})
 				other.Close()
 			}
-			g.wait("the connection to be as it was", has(before))
-			if g.opened("/short"); !has(limited)() {
-				t.Errorf("the limits with another stream are %v, want %v", limitsAt(t, g.addr), limited)
-			}
+			wait("without a stream", before)
+			g.opened("/long")
+			wait("with another stream", connLimits{unacknowledged, unsent})
 		})
 	}
 }
 
+// limitsBefore has one connection carry a response, and returns the limits that it has.
+func limitsBefore(t *testing.T, g *gateway) (limits connLimits) {
+	t.Helper()
+	response, err := g.client.Get(g.URL("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if _, err := io.ReadAll(response.Body); err != nil {
+		t.Fatal(err)
+	}
+	g.wait("no other connection", func() bool {
+		here := limitsAt(t, g.addr)
+		if len(here) == 1 {
+			limits = here[0]
+		}
+		return len(here) == 1
+	})
+	return limits
+}
+
 // TestTheKernelTakesLittleForAClientThatReadsNothing: without a limit it takes up to 4 MiB for each.
 func TestTheKernelTakesLittleForAClientThatReadsNothing(t *testing.T) {
-	const clients, most = 3, unsent + 128<<10
+	const clients, most = 3, unsent + 256<<10 // what is not acknowledged yet comes on top
 	server := redistest.Start(t)
 	g := startGateway(t, server.URL(), "keep news\nbuffer {\nchannel_size 64MiB\n}", "redis_sse /news news {\nfrom start\nstall_timeout 1s\ndrain 0s 0s\n}\nmetrics /metrics\n")
 	g.wait("the subscription", func() bool { return server.Publish("news", "first") == 1 })
