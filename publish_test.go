@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
 func TestABodyIsPublishedByteForByte(t *testing.T) {
@@ -237,21 +238,33 @@ func TestABodyThatStopsComingIsGivenUp(t *testing.T) {
 	if proctest.Elsewhere(t) {
 		return
 	}
-	t.Parallel()
 	p := startCaddy(t, "", "redis_sse_publish news {\nmax_size 8MiB\n}")
-	conn, err := net.Dial("tcp", p.plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n%s", strings.Repeat("x", 500_000))
-	_ = conn.SetReadDeadline(time.Now().Add(bodySilence + gatewayWait))
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusRequestTimeout {
-		t.Errorf("%s, want 408", response.Status)
-	}
+	t.Run("announced", func(t *testing.T) {
+		t.Parallel()
+		conn, err := net.Dial("tcp", p.plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n%s", strings.Repeat("x", 500_000))
+		_ = conn.SetReadDeadline(time.Now().Add(bodySilence + gatewayWait))
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusRequestTimeout {
+			t.Errorf("%s, want 408", response.Status)
+		}
+	})
+	overEachProtocol(t, func(t *testing.T, proto string) {
+		t.Parallel()
+		source, sink := io.Pipe()
+		defer sink.Close()
+		body := io.MultiReader(strings.NewReader(strings.Repeat("x", 30<<10)), source)
+		r := ssetest.Do(t, p.client(proto), p.url(proto, "/"), ssetest.WithMethod(http.MethodPost), ssetest.WithBody(body))
+		if r.StatusCode != http.StatusRequestTimeout {
+			t.Errorf("%s, want 408", r.Status)
+		}
+	})
 }
