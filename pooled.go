@@ -21,9 +21,10 @@ import (
 // than once a second.
 const idleTrusted = time.Second
 
-// pingTimeout is how long an idle connection has for its answer: half of what the
-// command has.
-const pingTimeout = commandTimeout / 2
+// pingTimeout is how long an idle connection has for its answer: half of what others
+// wait for a connection at most, so that they get one of those that have taken the
+// place of all that a firewall has forgotten.
+const pingTimeout = poolTimeout / 2
 
 // maxPong bounds the answer, in bytes: a PONG, or an error whose text nobody needs.
 const maxPong = 4 << 10

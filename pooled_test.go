@@ -76,7 +76,7 @@ func TestAConnectionThatIsForgottenWhileIdleCarriesNoMessage(t *testing.T) {
 	a := listen(t, server)
 	p.post("before").want(t, http.StatusOK, "", 1)
 	proxy.Forget()
-	p.post("after").want(t, http.StatusOK, "", 2)
+	p.post("after").want(t, http.StatusOK, "", 1)
 	a.wantHeard("before", "after")
 }
 
@@ -84,12 +84,12 @@ func TestAConnectionThatIsForgottenWhileIdleCarriesNoMessage(t *testing.T) {
 func TestAFrozenRedisOpensTheBreakerOfAPublisherThatWasIdle(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	p := startPublishing(t, &Hub{Redis: server.URL(), Publisher: &Publisher{Attempts: 2, BreakerFailures: 1}}, &PublishHandler{})
+	p := startPublishing(t, &Hub{Redis: server.URL(), Publisher: &Publisher{Attempts: 1, BreakerFailures: 1}}, &PublishHandler{})
 	p.hub.publisher.trusted = 0
 	p.post("before").want(t, http.StatusOK, "", 1)
 	p.hub.publisher.trusted = time.Hour // of connections of another client: the new one
 	server.Freeze()
-	p.post("frozen").want(t, http.StatusServiceUnavailable, dropUnreachable, 2)
+	p.post("frozen").want(t, http.StatusServiceUnavailable, dropUnreachable, 1)
 	if state := p.hub.publisher.breaker.state(); state != gobreaker.StateOpen {
 		t.Errorf("the breaker is %v", state)
 	}
@@ -219,30 +219,76 @@ func TestWithAllConnectionsTakenRedisIsNotSilent(t *testing.T) {
 	t.Parallel()
 	fake := startFakeRedis(t)
 	p := startPublishing(t, &Hub{Redis: fake.url()}, &PublishHandler{})
+	release := p.takeAll()
+	if p.hub.publisher.isSilent() {
+		t.Error("it seems silent")
+	}
+	release()
+	fake.set(func() { fake.mute = true })
+	if !p.hub.publisher.isSilent() {
+		t.Error("it does not seem silent though it is")
+	}
+}
+
+// takeAll takes all connections that there may be, until they are released.
+func (p *publishServer) takeAll() (release func()) {
+	p.t.Helper()
 	hold := make(chan struct{})
 	var taken, all sync.WaitGroup
 	taken.Add(maxCommandConns)
 	for range maxCommandConns {
 		all.Go(func() {
-			err := p.hub.publisher.oneConn(t.Context(), func(ctx context.Context, conn *redis.Conn) error {
+			err := p.hub.publisher.oneConn(p.t.Context(), func(ctx context.Context, conn *redis.Conn) error {
 				defer func() { <-hold }()
 				defer taken.Done()
 				return conn.Ping(ctx).Err()
 			})
 			if err != nil {
-				t.Error(err)
+				p.t.Error(err)
 			}
 		})
 	}
 	taken.Wait()
-	if p.hub.publisher.isSilent() {
-		t.Error("it seems silent")
+	return func() {
+		close(hold)
+		all.Wait()
 	}
-	close(hold)
-	all.Wait()
-	fake.set(func() { fake.mute = true })
-	if !p.hub.publisher.isSilent() {
-		t.Error("it does not seem silent though it is")
+}
+
+// All connections of the pool are as old as the first that is found forgotten.
+func TestAllConnectionsAreForgottenWhileIdle(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := startPublishing(t, &Hub{Redis: proxy.URL(), Publisher: &Publisher{Attempts: 1, BreakerFailures: 1}}, &PublishHandler{})
+	p.hub.publisher.trusted = 0
+	forget := func() {
+		p.takeAll()()
+		proxy.Forget()
+	}
+	a := listen(t, server)
+	forget()
+	crowd(t, p, "a", "b", "c", "d")
+	if n := len(a.heard()); n != 4 {
+		t.Errorf("%d messages are published, want 4", n)
+	}
+	forget()
+	if p.hub.publisher.isSilent() {
+		t.Error("redis seems silent")
+	}
+	forget()
+	err := p.hub.publisher.oneConn(t.Context(), func(ctx context.Context, conn *redis.Conn) error { // as a probe
+		_ = conn.Time(ctx)
+		return conn.Publish(ctx, "news", "probe").Err()
+	})
+	if err != nil {
+		t.Errorf("a probe: %v", err)
+	}
+	a.wantHeard("probe")
+	before := proxy.Accepted()
+	crowd(t, p, "e", "f", "g", "h")
+	if n := proxy.Accepted() - before; n >= maxCommandConns {
+		t.Errorf("%d connections are made after one was found forgotten", n)
 	}
 }
 

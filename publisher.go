@@ -168,14 +168,12 @@ func (p *publisher) attempt(ctx context.Context, channel string, payload []byte)
 func (p *publisher) send(ctx context.Context, channel string, payload []byte) (receivers int64, err error) {
 	m := &outgoing{payload: payload}
 	err = p.do(ctx, func(ctx context.Context, client *redis.Client) error {
+		m.sent = false // what went to a connection that had gone was not
 		receivers, err = client.Publish(ctx, channel, m).Result()
 		return err
 	})
 	if err == nil {
 		return receivers, nil
-	}
-	if errors.Is(err, errWentIdle) {
-		p.renew() // the others of the pool are as old
 	}
 	v := judge(err, m.sent, ctx.Err() != nil)
 	if v.weight == weightFailure && m.sent && len(payload) > largePayload && !p.isSilent() {
@@ -227,16 +225,29 @@ func (p *publisher) oneConn(ctx context.Context, f func(context.Context, *redis.
 	})
 }
 
-// do runs f with a client. There is always a deadline.
+// do runs f with a client, and again if its connection has gone while it was idle:
+// nothing was written to that. There is always a deadline.
 func (p *publisher) do(ctx context.Context, f func(context.Context, *redis.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
+	err := p.once(ctx, f)
+	if errors.Is(err, errWentIdle) {
+		err = p.once(ctx, f)
+	}
+	return err
+}
+
+func (p *publisher) once(ctx context.Context, f func(context.Context, *redis.Client) error) error {
 	c, err := p.borrow()
 	if err != nil {
 		return err
 	}
 	defer p.giveBack(c)
-	return withoutPassword(f(ctx, c.Client), c.of)
+	err = withoutPassword(f(ctx, c.Client), c.of)
+	if errors.Is(err, errWentIdle) {
+		p.outdate(c)
+	}
+	return err
 }
 
 // borrow takes the client for one call, a new one if the Redis options in force
@@ -307,6 +318,14 @@ func (p *publisher) renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stale = true
+}
+
+// outdate has the next call dial again if it would use c, whose connections are as old
+// as the one that has gone.
+func (p *publisher) outdate(c *commandClient) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stale = p.stale || p.current == c
 }
 
 // end closes the publisher. Calls that are under way end by themselves.

@@ -88,8 +88,6 @@ func judgeRunning(err error, sent bool) verdict {
 	switch {
 	case isProtocolError(err):
 		return verdict{reason: dropRejected, status: http.StatusBadGateway, weight: weightSuccess}
-	case errors.Is(err, errWentIdle): // somebody on the way has closed it or forgotten it; a new one tells of Redis
-		return verdict{reason: dropUnreachable, status: http.StatusServiceUnavailable, again: true, weight: weightNone}
 	case errors.Is(err, redis.ErrPoolTimeout):
 		return verdict{reason: dropBusy, status: http.StatusServiceUnavailable, weight: weightNone}
 	case errors.Is(err, errPublisherClosed):
