@@ -37,7 +37,7 @@ type body struct {
 	byCaddy bool      // Caddy's own reader, which has deadlines, too, reads for us
 
 	mu     sync.Mutex
-	ending *ending     // of the stream that it is for
+	ending *ending     // of what it is for, a stream or a message
 	check  *time.Timer // looks whether that is due
 	cut    bool        // that was due
 	over   bool        // no deadline is to be set any more

@@ -87,7 +87,7 @@ type admission struct {
 	keys   []uint64
 }
 
-// enter admits a stream, or takes nothing.
+// admit takes a stream's place, or nothing.
 func (l *streamLimits) admit(repl *caddy.Replacer) (admission, error) {
 	if l.most == 0 && len(l.per) == 0 {
 		return admission{}, nil

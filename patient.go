@@ -23,23 +23,30 @@ type timeout struct {
 	after int64 // milliseconds of running time; below 0: it was over already
 }
 
-// patientSocket lets go-redis look into the socket, where it can, before it uses a
-// pooled connection again. Under TLS what it sees is no reply, but the other side's
-// goodbye or its end: it dials anew then, as it should.
-type patientSocket struct {
-	*patientConn
-	syscall.Conn
-}
-
 func patient(conn net.Conn, p *pauses) net.Conn {
 	c := &patientConn{Conn: conn, pauses: p}
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
-	if socket, ok := conn.(syscall.Conn); ok {
-		return patientSocket{c, socket}
+	return onSocketOf(conn, c)
+}
+
+// socketed lets go-redis look into the socket, where there is one, before it uses a
+// pooled connection again. Under TLS what it sees is no reply, but the other side's
+// goodbye or its end: it dials anew then, as it should.
+type socketed struct {
+	net.Conn
+	socket
+}
+
+type socket interface{ syscall.Conn }
+
+// onSocketOf returns a connection with the socket of what is below it.
+func onSocketOf(below, conn net.Conn) net.Conn {
+	if below, ok := below.(socket); ok {
+		return socketed{conn, below}
 	}
-	return c
+	return conn
 }
 
 // SetDeadline implements net.Conn.

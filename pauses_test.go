@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -55,24 +56,10 @@ func TestTimeInWhichTheProcessStoodStillIsNotCounted(t *testing.T) {
 // What had arrived is read, and a Redis that is dead is found within dead_after of running time.
 func TestAPauseOfTheProcessIsNoSilence(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		s := *w.hub.settings.Load()
-		s.deadAfter = defaultDeadAfter
-		w.hub.settings.Store(&s)
-		sub := &w.hub.subscriber
-		g, life := newGeneration(t.Context(), sub)
-		sub.generation.Store(g)
-		conn := &watchedConn{clock: w.hub.memory.Clock}
-		conn.read.Store(w.hub.memory.Clock.Monotonic())
-		g.conn.Store(conn)
-		run := func(d time.Duration) {
-			for range d / tickInterval {
-				time.Sleep(tickInterval)
-				sub.watch()
-			}
-		}
+		life, run, _ := silentGeneration(t, w)
 		run(4 * time.Second)
 		time.Sleep(time.Hour) // nobody ticks
-		sub.watch()
+		w.hub.subscriber.watch()
 		run(defaultDeadAfter - 4*time.Second - tickInterval)
 		if life.Err() != nil {
 			t.Fatalf("ended by %v", context.Cause(life))
@@ -84,20 +71,18 @@ func TestAPauseOfTheProcessIsNoSilence(t *testing.T) {
 	})
 }
 
-// A pause may come before the first tick.
-func TestAPauseRightAfterTheStartIsNoticed(t *testing.T) {
+// A pause may come before the first tick is due.
+func TestAPauseCountsFromTheStart(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		ctx, cancel := context.WithCancel(t.Context())
-		w.hub.settings.Store(&settings{Bounds: roomy, deadAfter: defaultDeadAfter})
-		g, life := newGeneration(ctx, &w.hub.subscriber)
-		w.hub.subscriber.generation.Store(g)
-		w.hub.subscriber.pauses.tick(w.hub.memory.Clock.Monotonic())
-		time.Sleep(time.Hour)
-		w.hub.subscriber.watch()
-		if life.Err() != nil {
-			t.Errorf("ended by %v", context.Cause(life))
+		w.hub.running.Go(func() { w.hub.tick(ctx) })
+		synctest.Wait()
+		p := &w.hub.subscriber.pauses
+		if _, late := p.underWayLocked(p.now() + time.Hour.Milliseconds()); !late {
+			t.Error("an hour without a first tick is no pause")
 		}
 		cancel()
+		w.hub.running.Wait()
 	})
 }
 

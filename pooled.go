@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"syscall"
 	"time"
 )
 
@@ -39,18 +38,8 @@ type pooledConn struct {
 	used    time.Time // when bytes passed last
 }
 
-// pooledSocket lets go-redis look into the socket, where it can.
-type pooledSocket struct {
-	*pooledConn
-	syscall.Conn
-}
-
 func pooled(conn net.Conn, trusted time.Duration) net.Conn {
-	c := &pooledConn{Conn: conn, trusted: trusted, used: time.Now()}
-	if socket, ok := conn.(syscall.Conn); ok {
-		return pooledSocket{c, socket}
-	}
-	return c
+	return onSocketOf(conn, &pooledConn{Conn: conn, trusted: trusted, used: time.Now()})
 }
 
 // Read fails at an error reply with which Redis closes the connection: go-redis would

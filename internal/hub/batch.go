@@ -151,13 +151,19 @@ func (b *Batch) Forget() {
 const maxHoles = 512
 
 func (b *Batch) empty() {
-	for i := range b.Items {
-		if m := b.Items[i].msg; m != nil && m.isLarge() && b.pinned {
-			m.unpin()
-		}
+	if b.pinned {
+		b.eachLarge((*message).unpin)
 	}
 	clear(b.Items) // the slice's unused rest must keep no message alive
 	b.Items, b.pinned = b.Items[:0], false
+}
+
+func (b *Batch) eachLarge(do func(*message)) {
+	for i := range b.Items {
+		if m := b.Items[i].msg; m != nil && m.isLarge() {
+			do(m)
+		}
+	}
 }
 
 // inOrder orders items by place and, at one place, messages before gaps.
@@ -234,11 +240,7 @@ func (b *Batch) othersUpTo(i int) bool {
 // pin has the batch's large messages counted as long as the batch has them.
 func (b *Batch) pin() {
 	b.pinned = true
-	for i := range b.Items {
-		if m := b.Items[i].msg; m != nil && m.isLarge() {
-			m.pin()
-		}
-	}
+	b.eachLarge((*message).pin)
 }
 
 // assignIDs gives each item the cursor that a client resumes from once it has
