@@ -114,7 +114,8 @@ type Batch struct {
 	bound uint64 // some source was read no further: what is beyond must wait
 	live  bool   // every source was confirmed at the head
 
-	pinned bool // the large messages are
+	share  int  // how many items of a kind one source may bring
+	pinned bool // some of Items are large, and pinned
 
 	// The stream's cursor once all items are written. Until assignIDs it is
 	// the head.
@@ -152,18 +153,14 @@ const maxHoles = 512
 
 func (b *Batch) empty() {
 	if b.pinned {
-		b.eachLarge((*message).unpin)
+		for i := range b.Items {
+			if m := b.Items[i].msg; m != nil && m.isLarge() {
+				m.unpin()
+			}
+		}
 	}
 	clear(b.Items) // the slice's unused rest must keep no message alive
 	b.Items, b.pinned = b.Items[:0], false
-}
-
-func (b *Batch) eachLarge(do func(*message)) {
-	for i := range b.Items {
-		if m := b.Items[i].msg; m != nil && m.isLarge() {
-			do(m)
-		}
-	}
 }
 
 // inOrder orders items by place and, at one place, messages before gaps.
@@ -205,6 +202,7 @@ func (b *Batch) fold(sources []*source, most int) {
 			if n == 0 || kept[n-1].msg != it.msg {
 				kept = append(kept, *it)
 				size += len(it.msg.payload)
+				b.pin(it.msg)
 			}
 		case src.gapAt != noGap:
 			kept[src.gapAt].lack.join(it.lack)
@@ -223,6 +221,14 @@ func (b *Batch) fold(sources []*source, most int) {
 	}
 }
 
+// pin has a message that the batch takes counted while the batch has it, if it is large.
+func (b *Batch) pin(m *message) {
+	if m.isLarge() {
+		m.pin()
+		b.pinned = true
+	}
+}
+
 // othersUpTo reports whether a message stands between the i-th item, a forewarning,
 // and the gap at the floor that it warns of, or where the batch ends before.
 func (b *Batch) othersUpTo(i int) bool {
@@ -235,12 +241,6 @@ func (b *Batch) othersUpTo(i int) bool {
 		}
 	}
 	return false
-}
-
-// pin has the batch's large messages counted as long as the batch has them.
-func (b *Batch) pin() {
-	b.pinned = true
-	b.eachLarge((*message).pin)
 }
 
 // assignIDs gives each item the cursor that a client resumes from once it has

@@ -255,18 +255,18 @@ type made struct {
 // frame returns m's body in format f. It makes the body on first use, and keeps it
 // for other streams if there is room. If there is none, or the body is large, the
 // frame has the head only.
-func (b *buffer) frame(m *message, f *Format, lim Limits) (frame, made) {
+func (b *buffer) frame(m *message, f *Format, lim Limits) (*frame, made) {
 	if fr := m.cached(f); fr != nil {
-		return *fr, made{}
+		return fr, made{}
 	}
 	o := f.outline(m)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.check()
 	if theirs := m.cached(f); theirs != nil {
-		return *theirs, made{} // another stream was faster: its body is the one to share
+		return theirs, made{} // another stream was faster: its body is the one to share
 	}
-	fr := frame{format: f, headOnly: o.size > maxKept, badUTF8: o.badUTF8}
+	fr := &frame{format: f, headOnly: o.size > maxKept, badUTF8: o.badUTF8}
 	room := o.size
 	if fr.headOnly {
 		room = len("event: \n") + len(o.name)
@@ -284,7 +284,7 @@ func (b *buffer) frame(m *message, f *Format, lim Limits) (frame, made) {
 	m.cost += size
 	b.hold(0, size)
 	fr.next = m.frames.Load()
-	m.frames.Store(&fr)
+	m.frames.Store(fr)
 	return fr, made{size, o.nameLeft, o.badUTF8}
 }
 

@@ -108,8 +108,8 @@ func (e *Encoder) Append(dst []byte, most int) (out []byte, more bool) {
 	}
 	n := min(len(e.shared), max(0, most-len(dst)))
 	dst, e.shared = append(dst, e.shared[:n]...), e.shared[n:]
-	if len(e.shared) > 0 {
-		return dst, true
+	if len(e.shared) > 0 || e.own.at == textOver {
+		return dst, len(e.shared) > 0
 	}
 	return e.own.append(dst, most)
 }

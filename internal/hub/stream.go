@@ -90,7 +90,6 @@ func (s *Stream) Read(b *Batch) {
 	}
 	slices.SortStableFunc(b.Items, inOrder)
 	b.fold(s.sources, s.progress.batch)
-	b.pin()
 	b.assignIDs(s.cursor, s.newest)
 }
 
@@ -132,6 +131,7 @@ func (s *Stream) collect(b *Batch) bool {
 	// appended or confirmed but not yet published.
 	head = max(head, s.cursor.seq)
 	b.reset(cursor{ms: ms, seq: head, epoch: s.progress.epoch})
+	b.share = min(max(4, s.progress.batch/max(1, len(s.sources))), s.progress.batch)
 	for _, src := range s.sources {
 		if !src.collect(s, head, b) {
 			return false
@@ -229,7 +229,7 @@ func (src *source) completeAt(s *Stream) cursor {
 
 // collectMessages adds the messages, up to the source's share of a batch.
 func (src *source) collectMessages(s *Stream, b *Batch) {
-	t, most, size := src.line, s.share(), batchBytes/len(s.sources)
+	t, most, size := src.line, b.share, batchBytes/len(s.sources)
 	first := t.firstAfter(s.cursor.seq)
 	for i := first; i < t.entries.len(); i++ {
 		if taken := i - first; taken >= most || taken > 0 && size <= 0 {
@@ -240,11 +240,6 @@ func (src *source) collectMessages(s *Stream, b *Batch) {
 		b.Items = append(b.Items, Item{kind: kindMessage, seq: m.seq, msg: m, src: src})
 		size -= len(m.payload)
 	}
-}
-
-// share returns how many items of a kind one source may bring to a batch.
-func (s *Stream) share() int {
-	return min(max(4, s.progress.batch/len(s.sources)), s.progress.batch)
 }
 
 // collectDenial adds the gap of Redis's denial, once, behind all that came
@@ -267,7 +262,7 @@ func (src *source) collectDenial(s *Stream, b *Batch) {
 // batch. Those beyond it are holes all the same if they reach back: what is
 // missing there may have been published before what is in the batch.
 func (src *source) collectBreaks(s *Stream, b *Batch) {
-	t, most := src.line, s.share()
+	t, most := src.line, b.share
 	first := t.breaks.search(func(g gapEntry) bool { return g.seq > s.cursor.seq })
 	for i := first; i < t.breaks.len(); i++ {
 		g := t.breaks.ptr(i)
