@@ -67,7 +67,7 @@ fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 3m)
 	@scripts/install-test-tools.sh
 	@scripts/fuzz.sh $(HISTORIES) $(FUZZTIME) $(TESTFLAGS)
 
-faults: ## Break Redis and the network to it in 37 ways and eight phases (20 minutes on two cores); "test" has the short form
+faults: ## Break Redis, the network to it and the gateway in 38 ways and eight phases (20 minutes on two cores); "test" has the short form
 	@scripts/install-test-tools.sh
 	go test -race -count 1 -timeout 3h $(TESTFLAGS) ./internal/faults -args -long
 

@@ -4,7 +4,6 @@ package examples_test
 
 import (
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -25,14 +24,10 @@ func testBehindHAProxy(t *testing.T) {
 // startHAProxy runs HAProxy with a configuration.
 func startHAProxy(t *testing.T, f *file) *process {
 	t.Helper()
-	bin, err := exec.LookPath("haproxy")
-	if err != nil {
-		bin = "/usr/sbin/haproxy" // not on every user's PATH
-	}
 	addr := proctest.FreeAddr(t)
 	f.replace(f.site, addr)
 	f.replace("hard-stop-after 30s", "hard-stop-after 1s")
-	p := newProcess(t, bin, "-db", "-f", filepath.Base(f.name))
+	p := newProcess(t, serverBinary("haproxy"), "-db", "-f", filepath.Base(f.name))
 	f.write(p.dir)
 	readFile(t, "behind-haproxy/away.http").write(p.dir)
 	p.addr = addr

@@ -5,7 +5,6 @@ package examples_test
 import (
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,10 +24,6 @@ func testBehindNginx(t *testing.T) {
 // startNginx runs nginx with a configuration. It writes nothing outside of its own directory.
 func startNginx(t *testing.T, f *file) *process {
 	t.Helper()
-	bin, err := exec.LookPath("nginx")
-	if err != nil {
-		bin = "/usr/sbin/nginx" // not on every user's PATH
-	}
 	addr := proctest.FreeAddr(t)
 	f.replace(f.site, addr)
 	f.replace("http {\n", "http {\n"+ownPaths)
@@ -36,7 +31,7 @@ func startNginx(t *testing.T, f *file) *process {
 	if os.Geteuid() == 0 {
 		own += " user root;" // its workers may enter the test's directory
 	}
-	p := newProcess(t, bin, "-e", "stderr", "-c", filepath.Base(f.name), "-g", own)
+	p := newProcess(t, serverBinary("nginx"), "-e", "stderr", "-c", filepath.Base(f.name), "-g", own)
 	p.args = append(p.args, "-p", p.dir)
 	f.write(p.dir)
 	p.addr = addr

@@ -4,6 +4,7 @@ package examples_test
 
 import (
 	"net/http"
+	"os/exec"
 	"slices"
 	"testing"
 
@@ -40,6 +41,15 @@ func testBehind(t *testing.T, g *gateway, front *process, away int) {
 		g.start()
 		open(t, url+"/events")
 	})
+}
+
+// serverBinary finds a server where Debian has it, which is not on every user's PATH, too.
+func serverBinary(name string) string {
+	bin, err := exec.LookPath(name)
+	if err != nil {
+		return "/usr/sbin/" + name
+	}
+	return bin
 }
 
 // testRestart stops the front while a stream is open and messages come, and starts it again.

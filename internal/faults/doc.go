@@ -24,6 +24,7 @@
 //	frozen 1.5 s              x     x       x      x               x       x        x       x
 //	frozen 5 s                2     x       2      2               2       x        2       x
 //	frozen 15 s               x     x       x      x               x       x        x       x
+//	gateway paused 12 s       x     x       x      x               x       x        x       x
 //	black hole                x     x       3      x               3       x        3       x
 //	forgotten                 x     x       x      x               3       x        3       x
 //	half-open to redis        4     x       x      x               3       x        3       x

@@ -10,6 +10,7 @@ var List = []Named{
 	{"frozen 1.5 s", "Redis is frozen for 1.5 s"},
 	{"frozen 5 s", "Redis is frozen for 5 s"},
 	{"frozen 15 s", "Redis is frozen for 15 s"},
+	{"gateway paused 12 s", "the gateway itself stands still for 12 s"},
 	{"black hole", "the network to Redis is a black hole for 15 s; connections survive it"},
 	{"forgotten", "connections to Redis are dead from one moment on, without a sign; new ones work"},
 	{"half-open to redis", "nothing that the gateway sends arrives for 15 s"},

@@ -41,6 +41,7 @@ var table = []row{
 	{"frozen 1.5 s", nil},
 	{"frozen 5 s", out(shortSilence, "idle", "storm", "resubscription", "replay", "reload")},
 	{"frozen 15 s", nil},
+	{"gateway paused 12 s", nil},
 	{"black hole", out(silence, "storm", "replay", "reload")},
 	{"forgotten", out(silence, "replay", "reload")},
 	{"half-open to redis", join(out(likeHole, "idle"), out(silence, "replay", "reload"))},

@@ -153,6 +153,9 @@ var All = []Promise{
 			"TestTheKernelTakesLittleForAClientThatReadsNothing",
 			"TestAByteAfterTheRequestHidesNoGoneClient",
 			"TestStreamsLimitTheirConnectionAndNothingAfterThem",
+			"TestBodiesOfAUsualSizeHaveRoomForSoMany",
+			"TestARefusalDoesNotWaitForTheMessage",
+			"TestTheConnectionOfAClientThatHangsUpKeepsItsLimits",
 		},
 	}, {
 		Title: "A publish tells what became of it",
@@ -188,6 +191,8 @@ var All = []Promise{
 			"TestScenarioBreakerOpensRejectsHalfOpensCloses",
 			"TestAConnectionThatHasGoneWhileIdleCarriesNoMessage",
 			"TestPayloadsThatRedisDoesNotTakeDoNotOpenTheBreaker",
+			"TestLargePayloadsDoNotTakeAllConnections",
+			"TestAllConnectionsAreForgottenWhileIdle",
 		},
 	}, {
 		Title: "Few Redis connections",
