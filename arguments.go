@@ -2,129 +2,213 @@ package redissse
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
 )
 
-// The functions below read the one argument of the current option and name
-// both in their errors.
+// The functions below return what reads the arguments of an option. Their errors name the
+// option and, but for URLs, the value.
 
-func parseString(d *caddyfile.Dispenser, to *string) error {
-	key := d.Val()
-	if !d.NextArg() {
-		return d.ArgErr()
+// one returns the only argument.
+func (r *reading) one() (string, error) {
+	args := r.RemainingArgs()
+	if len(args) != 1 {
+		return "", r.usage(args)
 	}
-	if *to = d.Val(); *to == "" {
-		return d.Errf("%s is empty", key)
+	if args[0] == "" {
+		return "", r.Errf("%s is empty", r.now.name)
 	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return nil
+	return args[0], nil
 }
 
-// parseRedisURL reads a Redis URL. Its errors repeat nothing, as any word of the line may
+func readString(to *string) func(*reading) error {
+	return func(r *reading) (err error) {
+		*to, err = r.one()
+		return err
+	}
+}
+
+// readURL reads a Redis URL. Its errors repeat nothing, as any word of the line may
 // be a password.
-func parseRedisURL(d *caddyfile.Dispenser, to *string) error {
-	if !d.NextArg() {
-		return d.Err("redis takes a URL")
+func readURL(to *string) func(*reading) error {
+	return func(r *reading) error {
+		args := r.RemainingArgs()
+		if len(args) == 0 || len(args) == 1 && args[0] == "" {
+			return r.Errf("redis wants a URL, as in %q; a {$NAME} that is not set leaves nothing, "+
+				"and {env.NAME}, which is read as caddy starts, keeps a password out of the configuration", r.now)
+		}
+		if len(args) > 1 {
+			return r.Errf("redis wants one URL, without spaces, as in %q", r.now)
+		}
+		*to = args[0]
+		if strings.Contains(*to, "{") {
+			return nil // placeholders are for the machine it runs on
+		}
+		if _, err := readRedisURL(*to); err != nil {
+			return r.WrapErr(err)
+		}
+		return nil
 	}
-	*to = d.Val()
-	if *to == "" || d.NextArg() {
-		return d.Err("redis takes one URL, without spaces")
+}
+
+// readList reads one text at least, and adds what it reads.
+func readList(to *[]string, check func(string) error) func(*reading) error {
+	return func(r *reading) error {
+		args := r.RemainingArgs()
+		if len(args) == 0 {
+			return r.usage(args)
+		}
+		*to = append(*to, args...)
+		return r.checkList(r.now.name, args, check)
+	}
+}
+
+// checkList checks texts that stand in one line.
+func (r *reading) checkList(key string, args []string, check func(string) error) error {
+	for i, arg := range args {
+		if i > 0 && strings.HasPrefix(arg, ",") || i < len(args)-1 && strings.HasSuffix(arg, ",") {
+			return r.Errf("%s %q: several are separated by spaces alone, and a comma is a part of the text", key, arg)
+		}
+		if err := check(arg); err != nil {
+			return r.WrapErr(err)
+		}
 	}
 	return nil
 }
 
-// optionName is what an option may be called. Anything else may be the rest of a secret
-// with a line end in it.
-var optionName = regexp.MustCompile(`^[a-z_]{1,20}$`)
-
-func unrecognized(d *caddyfile.Dispenser) error {
-	if !optionName.MatchString(d.Val()) {
-		return d.Err("unrecognized subdirective")
+func readWords(to *string, check func(string) error) func(*reading) error {
+	return func(r *reading) error {
+		args := r.RemainingArgs()
+		if len(args) == 0 {
+			return r.usage(args)
+		}
+		*to = strings.Join(args, " ")
+		if err := check(*to); err != nil {
+			return r.WrapErr(err)
+		}
+		return nil
 	}
-	return d.Errf("unrecognized subdirective %q", d.Val())
 }
 
-func parseList(d *caddyfile.Dispenser, to *[]string) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.ArgErr()
+// readFlag reads an option that says yes by being there.
+func readFlag(to *bool) func(*reading) error {
+	return func(r *reading) error {
+		if args := r.RemainingArgs(); len(args) > 0 {
+			return r.usage(args)
+		}
+		*to = true
+		return nil
 	}
-	*to = append(*to, args...)
-	return nil
 }
 
-func parseWords(d *caddyfile.Dispenser, to *string, check func(string) error) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.ArgErr()
+// readPeriod takes 0 for none at all, which in JSON is what is negative, as 0 is the default.
+func readPeriod(to *caddy.Duration) func(*reading) error {
+	return func(r *reading) error {
+		s, err := r.one()
+		if err != nil {
+			return err
+		}
+		d, err := caddy.ParseDuration(s)
+		if err != nil || d < 0 {
+			return r.Errf("%s is %q, want a duration such as %s", r.now.name, s, r.now.example)
+		}
+		if *to = caddy.Duration(d); d == 0 {
+			*to = -1
+		}
+		return nil
 	}
-	*to = strings.Join(args, " ")
-	if err := check(*to); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
 }
 
-func parseDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
-	var s string
-	key := d.Val()
-	if err := parseString(d, &s); err != nil {
-		return err
+// readPositive refuses 0, which would silently mean the default.
+func readPositive(to *caddy.Duration) func(*reading) error {
+	read := readPeriod(to)
+	return func(r *reading) error {
+		if err := read(r); err != nil {
+			return err
+		}
+		if *to < 0 {
+			return r.Errf("%s is %q, want a duration above 0, such as %s", r.now.name, r.Val(), r.now.example)
+		}
+		return nil
 	}
-	t, err := caddy.ParseDuration(s)
-	if err != nil || t < 0 {
-		return d.Errf("%s is %q, want a duration", key, s)
-	}
-	*to = caddy.Duration(t)
-	return nil
 }
 
-// parsePositive refuses 0, which would silently mean the default.
-func parsePositive(d *caddyfile.Dispenser, to *caddy.Duration) error {
-	key := d.Val()
-	if err := parseDuration(d, to); err != nil {
-		return err
+func readNumber(to *int) func(*reading) error {
+	return func(r *reading) error {
+		s, err := r.one()
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return r.Errf("%s is %q, want a count above 0, in digits, such as %s", r.now.name, s, r.now.example)
+		}
+		*to = n
+		return nil
 	}
-	if *to == 0 {
-		return d.Errf("%s is %q, want a duration above 0", key, d.Val())
-	}
-	return nil
 }
 
-func parseCount(d *caddyfile.Dispenser, to *int) error {
-	var s string
-	key := d.Val()
-	if err := parseString(d, &s); err != nil {
-		return err
+func readSize(to *int64) func(*reading) error {
+	return func(r *reading) error {
+		s, err := r.one()
+		if err != nil {
+			return err
+		}
+		n, err := humanize.ParseBytes(s)
+		if err != nil || n < 1 || n > 1<<62 {
+			return r.Errf("%s is %q, want a size such as %s", r.now.name, s, r.now.example)
+		}
+		*to = int64(n)
+		return nil
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 {
-		return d.Errf("%s is %q, want a count above 0", key, s)
-	}
-	*to = n
-	return nil
 }
 
-func parseSize(d *caddyfile.Dispenser, to *int64) error {
-	var s string
-	key := d.Val()
-	if err := parseString(d, &s); err != nil {
-		return err
+// readDrain reads one duration or two.
+func readDrain(to **Drain) func(*reading) error {
+	return func(r *reading) error {
+		args := r.RemainingArgs()
+		if len(args) < 1 || len(args) > 2 {
+			return r.usage(args)
+		}
+		*to = new(Drain)
+		for i, window := range []*caddy.Duration{&(*to).Reload, &(*to).Exit}[:len(args)] {
+			d, err := caddy.ParseDuration(args[i])
+			if err != nil || d < 0 {
+				return r.Errf("drain is %q, want durations such as %s", strings.Join(args, " "), r.now.example)
+			}
+			if *window = caddy.Duration(d); d == 0 {
+				*window = -1 // in JSON, 0 is the default
+			}
+		}
+		return nil
 	}
-	n, err := humanize.ParseBytes(s)
-	if err != nil || n < 1 || n > 1<<62 {
-		return d.Errf("%s is %q, want a size such as 4MiB", key, s)
+}
+
+// readStreamLimit adds the limit that it reads.
+func readStreamLimit(to *[]StreamLimit) func(*reading) error {
+	return func(r *reading) error {
+		args := r.RemainingArgs()
+		if len(args) < 2 || len(args) > 3 {
+			return r.usage(args)
+		}
+		n, err := strconv.Atoi(args[1])
+		limit := StreamLimit{Key: args[0], Max: n}
+		if err == nil && len(args) == 3 {
+			limit.IPv6Prefix, err = parseBits(args[2])
+		}
+		if err != nil {
+			return r.Errf("max_streams_per is %q, want %s, as in %q: a key, a count, and perhaps how many bits of an address count",
+				strings.Join(args, " "), r.now.args, r.now)
+		}
+		if err := limit.check(); err != nil {
+			return r.WrapErr(err)
+		}
+		*to = append(*to, limit)
+		return nil
 	}
-	*to = int64(n)
-	return nil
 }
 
 // parseBits reads /<bits>. It refuses /0, which would silently mean the default.

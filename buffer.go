@@ -66,10 +66,10 @@ func (c *Buffer) resolve() (of hub.Limits, all hub.Budget, err error) {
 	var messages, channels int64
 	err = errors.Join(
 		inRange("max_age", c.MaxAge, defaultMaxAge, time.Second, 365*24*time.Hour, &maxAge),
-		inRange("channel_size", c.ChannelSize, defaultChannelSize, 4<<10, 1<<40, &of.Bytes),
+		sizeInRange("channel_size", c.ChannelSize, defaultChannelSize, 4<<10, 1<<40, &of.Bytes),
 		inRange("messages", int64(c.Messages), defaultMessages, 1, 10_000_000, &messages),
-		inRange("total_size", c.TotalSize, standardTotalSize(debug.SetMemoryLimit(-1)), minTotalSize, 1<<40, &all.Bytes),
-		inRange("max_message", c.MaxMessage, defaultMaxMessage, 1, 512<<20, &of.Message),
+		sizeInRange("total_size", c.TotalSize, standardTotalSize(debug.SetMemoryLimit(-1)), minTotalSize, 1<<40, &all.Bytes),
+		sizeInRange("max_message", c.MaxMessage, defaultMaxMessage, 1, 512<<20, &of.Message),
 		inRange("max_channels", int64(c.MaxChannels), defaultMaxChannels, 1, 10_000_000, &channels),
 	)
 	of.Messages, of.MaxAge, all.Channels = int(messages), maxAge.Milliseconds(), int(channels)

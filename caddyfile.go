@@ -1,7 +1,8 @@
 package redissse
 
 import (
-	"strconv"
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,156 +22,151 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("redis_sse_publish", httpcaddyfile.Before, "respond")
 }
 
-// parseGlobal reads the global option, once for each hub:
-//
-//	redis_sse [<name>] {
-//	    redis          <url>
-//	    buffer {
-//	        messages     <count>
-//	        max_age      <duration>
-//	        channel_size <size>
-//	        total_size   <size>
-//	        max_message  <size>
-//	        max_channels <count>
-//	    }
-//	    keep           <pattern>...
-//	    linger         <duration>
-//	    ping_interval  <duration>
-//	    dead_after     <duration>
-//	    probe_interval <duration>
-//	    reconnect_min  <duration>
-//	    reconnect_max  <duration>
-//	    publisher {
-//	        attempts         <count>
-//	        backoff          <duration>
-//	        breaker_failures <count>
-//	        breaker_reset    <duration>
-//	    }
-//	}
+// The tables below are all that a Caddyfile may say, in the order of the documentation:
+// the comments of App, Handler and PublishHandler have the same.
+
+// allBlocks are all that a Caddyfile may have of this module.
+func allBlocks() []block {
+	return append(new(Hub).block().withInner(), new(Handler).block(), new(PublishHandler).block())
+}
+
+func (c *Hub) block() block {
+	buffer, publisher := new(Buffer), new(Publisher)
+	return block{"the global option redis_sse (in the { } at the top of the Caddyfile)", []option{
+		{name: "redis", args: "<url>", example: "redis://localhost:6379", read: readURL(&c.Redis)},
+		withBlock("buffer", buffer.block(), func() { c.Buffer = buffer }),
+		{name: "keep", args: "<pattern>...", example: "job:* notice:*", read: readList(&c.Keep, func(p string) error { return checkPattern("keep", p) })},
+		{name: "linger", args: "<duration>", example: "5m", read: readPeriod(&c.Linger)},
+		{name: "ping_interval", args: "<duration>", example: "1s", read: readPositive(&c.PingInterval)},
+		{name: "dead_after", args: "<duration>", example: "9s", read: readPositive(&c.DeadAfter)},
+		{name: "probe_interval", args: "<duration>", example: "10s", read: readPositive(&c.ProbeInterval)},
+		{name: "reconnect_min", args: "<duration>", example: "1s", read: readPositive(&c.ReconnectMin)},
+		{name: "reconnect_max", args: "<duration>", example: "10s", read: readPositive(&c.ReconnectMax)},
+		withBlock("publisher", publisher.block(), func() { c.Publisher = publisher }),
+	}}
+}
+
+func (c *Buffer) block() block {
+	return block{"buffer { } of the global option redis_sse", []option{
+		{name: "messages", args: "<count>", example: "10000", read: readNumber(&c.Messages)},
+		{name: "max_age", args: "<duration>", example: "15m", read: readPositive(&c.MaxAge)},
+		{name: "channel_size", args: "<size>", example: "4MiB", read: readSize(&c.ChannelSize)},
+		{name: "total_size", args: "<size>", example: "256MiB", read: readSize(&c.TotalSize)},
+		{name: "max_message", args: "<size>", example: "1MiB", read: readSize(&c.MaxMessage)},
+		{name: "max_channels", args: "<count>", example: "100000", read: readNumber(&c.MaxChannels)},
+	}}
+}
+
+func (c *Publisher) block() block {
+	return block{"publisher { } of the global option redis_sse", []option{
+		{name: "attempts", args: "<count>", example: "3", read: readNumber(&c.Attempts)},
+		{name: "backoff", args: "<duration>", example: "100ms", read: readPositive(&c.Backoff)},
+		{name: "breaker_failures", args: "<count>", example: "5", read: readNumber(&c.BreakerFailures)},
+		{name: "breaker_reset", args: "<duration>", example: "60s", read: readPositive(&c.BreakerReset)},
+	}}
+}
+
+func (h *Handler) block() block {
+	checkFrom := func(s string) error { _, err := parseFrom(s); return err }
+	checkEvent := func(s string) error { _, err := hub.ParseFormat(s, "", ""); return err }
+	return block{"the directive redis_sse (in a site)", []option{
+		{name: "hub", args: "<name>", example: "default", read: readString(&h.Hub)},
+		{name: "redis", args: "<url>", example: "redis://localhost:6379", read: readURL(&h.Redis)},
+		{name: "channel", args: "<channel>...", example: "news user:{http.auth.user.id}", read: readList(&h.Channels, checkConfigured)},
+		{name: "pattern", args: "<pattern>...", example: "job:*", read: readList(&h.Patterns, func(p string) error { return checkPattern("pattern", p) })},
+		{name: "from", args: "live | start | last <count> | since <duration>", example: "last 10", read: readWords(&h.From, checkFrom)},
+		{name: "client_from", read: readFlag(&h.ClientFrom)},
+		{name: "event", args: "none | channel | field <name>", example: "channel", read: readWords(&h.Event, checkEvent)},
+		{name: "heartbeat", args: "<duration>", example: "15s", read: readPositive(&h.Heartbeat)},
+		{name: "retry", args: "<duration>", example: "2s", read: readPositive(&h.Retry)},
+		{name: "open_timeout", args: "<duration>", example: "2s", read: readPositive(&h.OpenTimeout)},
+		{name: "stall_timeout", args: "<duration>", example: "10s", read: readPositive(&h.StallTimeout)},
+		{name: "max_stream_age", args: "<duration>", example: "1h", read: readPositive(&h.MaxStreamAge)},
+		{name: "drain", args: "<reload> [<exit>]", example: "30s 5s", read: readDrain(&h.Drain)},
+		{name: "max_streams", args: "<count>", example: "20000", read: readNumber(&h.MaxStreams)},
+		{name: "max_streams_per", args: "<key> <count> [/<bits>]", example: "{client_ip} 20 /64", read: readStreamLimit(&h.MaxStreamsPer)},
+		{name: "cors_origins", args: "<origin>...", example: "https://app.example.com", read: readList(&h.CORSOrigins, checkOrigin)},
+		{name: "gap_event", args: "<name>", example: "gap", read: readString(&h.GapEvent)},
+		{name: "cursor_event", args: "<name>", example: "cursor", read: readString(&h.CursorEvent)},
+	}}
+}
+
+func (h *PublishHandler) block() block {
+	return block{"the directive redis_sse_publish (in a site)", []option{
+		{name: "hub", args: "<name>", example: "default", read: readString(&h.Hub)},
+		{name: "redis", args: "<url>", example: "redis://localhost:6379", read: readURL(&h.Redis)},
+		{name: "channel", args: "<channel>", example: "news", read: h.readChannel},
+		{name: "max_size", args: "<size>", example: "64KiB", read: readSize(&h.MaxSize)},
+		{name: "cors_origins", args: "<origin>...", example: "https://app.example.com", read: readList(&h.CORSOrigins, checkOrigin)},
+	}}
+}
+
+func (h *PublishHandler) readChannel(r *reading) error {
+	before := h.Channel
+	if err := readString(&h.Channel)(r); err != nil {
+		return err
+	}
+	if before != "" {
+		return r.Errf("channels %q and %q: redis_sse_publish takes one", before, h.Channel)
+	}
+	return r.checkList("channel", []string{h.Channel}, checkConfigured)
+}
+
+// parseGlobal reads the global option, once for each hub.
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
-	app := &App{Hubs: map[string]*Hub{}}
-	if before, ok := existing.(httpcaddyfile.App); ok {
-		if err := caddy.StrictUnmarshalJSON(before.Value, app); err != nil {
-			return nil, d.Errf("reading the redis_sse options before: %v", err)
-		}
+	app, err := hubsOf(existing)
+	if err != nil {
+		return nil, d.WrapErr(err)
 	}
 	d.Next() // the option's name
 	name := defaultHub
-	if d.NextArg() {
-		name = d.Val()
+	args := d.RemainingArgs()
+	if len(args) > 0 {
+		name = args[0]
 	}
-	if d.NextArg() {
-		return nil, d.Err("redis_sse takes one argument, a hub's name")
-	}
-	if err := checkHubName(name); err != nil {
+	if err := checkGlobalArgs(name, len(args)); err != nil {
 		return nil, d.WrapErr(err)
 	}
 	if app.Hubs[name] != nil {
 		return nil, d.Errf("hub %q is defined twice", name)
 	}
-	hub := new(Hub)
-	for d.NextBlock(0) {
-		if err := hub.parseOption(d); err != nil {
-			return nil, err
-		}
+	hub, r := new(Hub), newReading(d)
+	if err := r.block(hub.block()); err != nil {
+		return nil, err
 	}
-	check := hub.resolve
-	if strings.Contains(hub.Redis, "{") {
-		check = hub.tuning // placeholders are for the machine it runs on
+	if _, err := hub.tuning(); err != nil {
+		return nil, r.located(err)
 	}
-	if _, err := check(); err != nil {
-		return nil, d.Errf("hub %q: %v", name, err)
+	if err := checkNamedHub(name, hub); err != nil {
+		return nil, d.WrapErr(err)
 	}
 	app.Hubs[name] = hub
 	return httpcaddyfile.App{Name: "redis_sse", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-func (c *Hub) parseOption(d *caddyfile.Dispenser) error {
-	switch d.Val() {
-	case "redis":
-		return parseRedisURL(d, &c.Redis)
-	case "buffer":
-		return c.parseBuffer(d)
-	case "keep":
-		return parseList(d, &c.Keep)
-	case "linger":
-		if err := parseDuration(d, &c.Linger); err != nil {
-			return err
+// hubsOf returns what the global options so far have made.
+func hubsOf(option any) (*App, error) {
+	app := &App{Hubs: map[string]*Hub{}}
+	if before, ok := option.(httpcaddyfile.App); ok {
+		if err := caddy.StrictUnmarshalJSON(before.Value, app); err != nil {
+			return nil, fmt.Errorf("reading the redis_sse options before: %w", err)
 		}
-		if c.Linger == 0 {
-			c.Linger = -1 // in JSON, 0 is the default
-		}
-		return nil
-	case "ping_interval":
-		return parsePositive(d, &c.PingInterval)
-	case "dead_after":
-		return parsePositive(d, &c.DeadAfter)
-	case "probe_interval":
-		return parsePositive(d, &c.ProbeInterval)
-	case "reconnect_min":
-		return parsePositive(d, &c.ReconnectMin)
-	case "reconnect_max":
-		return parsePositive(d, &c.ReconnectMax)
-	case "publisher":
-		return c.parsePublisher(d)
 	}
-	return unrecognized(d)
+	return app, nil
 }
 
-func (c *Hub) parseBuffer(d *caddyfile.Dispenser) error {
-	if c.Buffer != nil {
-		return d.Err("buffer is given twice")
+// checkGlobalArgs checks the arguments of the global option, of which there should be one,
+// a hub's name. It repeats none: one may be a URL.
+func checkGlobalArgs(name string, n int) error {
+	if err := checkHubName(name); err != nil {
+		return err
 	}
-	c.Buffer = new(Buffer)
-	return parseBlock(d, func() error {
-		switch d.Val() {
-		case "messages":
-			return parseCount(d, &c.Buffer.Messages)
-		case "max_age":
-			return parsePositive(d, &c.Buffer.MaxAge)
-		case "channel_size":
-			return parseSize(d, &c.Buffer.ChannelSize)
-		case "total_size":
-			return parseSize(d, &c.Buffer.TotalSize)
-		case "max_message":
-			return parseSize(d, &c.Buffer.MaxMessage)
-		case "max_channels":
-			return parseCount(d, &c.Buffer.MaxChannels)
-		}
-		return unrecognized(d)
-	})
-}
-
-func (c *Hub) parsePublisher(d *caddyfile.Dispenser) error {
-	if c.Publisher != nil {
-		return d.Err("publisher is given twice")
+	if n > 1 || strings.ContainsAny(name[:1], "/@*") {
+		return errors.New("the global option redis_sse takes one argument, a hub's name. " +
+			"The directive of that name, with a matcher and channels, stands in a site; a Redis URL goes on a redis line in the block")
 	}
-	c.Publisher = new(Publisher)
-	return parseBlock(d, func() error {
-		switch d.Val() {
-		case "attempts":
-			return parseCount(d, &c.Publisher.Attempts)
-		case "backoff":
-			return parsePositive(d, &c.Publisher.Backoff)
-		case "breaker_failures":
-			return parseCount(d, &c.Publisher.BreakerFailures)
-		case "breaker_reset":
-			return parsePositive(d, &c.Publisher.BreakerReset)
-		}
-		return unrecognized(d)
-	})
-}
-
-// parseBlock reads the block of an option without arguments, each line with
-// option.
-func parseBlock(d *caddyfile.Dispenser, option func() error) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := option(); err != nil {
-			return err
-		}
+	if strings.HasSuffix(name, "{") {
+		return errors.New("a hub's name ends with {: perhaps a space is missing before it")
 	}
 	return nil
 }
@@ -180,141 +176,45 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// UnmarshalCaddyfile reads the directive:
-//
-//	redis_sse [<matcher>] [<channel>...] {
-//	    hub            <name>
-//	    redis          <url>
-//	    channel        <channel>...
-//	    pattern        <pattern>...
-//	    from           live | start | last <n> | since <duration>
-//	    client_from
-//	    event          none | channel | field <name>
-//	    heartbeat      <duration>
-//	    retry          <duration>
-//	    open_timeout   <duration>
-//	    stall_timeout  <duration>
-//	    max_stream_age <duration>
-//	    drain          <reload> [<exit>]
-//	    max_streams    <count>
-//	    max_streams_per <key> <count> [/<bits>]
-//	    cors_origins   <origin>...
-//	    gap_event      <name>
-//	    cursor_event   <name>
-//	}
+// UnmarshalCaddyfile reads the directive.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the directive's name
-	h.Channels = d.RemainingArgs()
-	for d.NextBlock(0) {
-		if err := h.parseOption(d); err != nil {
-			return err
-		}
+	r := newReading(d)
+	r.Next() // the directive's name
+	h.Channels = r.RemainingArgs()
+	if err := r.checkChannelArgs(h.Channels); err != nil {
+		return err
 	}
-	if err := h.resolve(); err != nil {
-		return d.WrapErr(err)
+	if err := r.block(h.block()); err != nil {
+		return err
 	}
-	return checkHub(d, h.Hub, h.Redis)
+	err := h.resolve()
+	if _, alone := r.given["redis"]; alone && errors.Is(err, errNoChannel) {
+		return r.Errf("no channel, but a redis line: if this is meant to be %s, it belongs there; the directive needs a channel", new(Hub).block().place)
+	}
+	return r.checkHandler(err, h.Hub, h.Redis)
 }
 
-// checkHub checks how a handler names its hub.
-func checkHub(d *caddyfile.Dispenser, hub, redis string) error {
-	if strings.Contains(hub, "://") {
-		return d.WrapErr(errHubNameURL)
-	}
-	if hub != "" && redis != "" {
-		return d.Errf("hub %q and redis are both given: a handler takes one of them", hub)
-	}
-	if strings.Contains(redis, "{") {
-		return nil // placeholders are for the machine it runs on
-	}
-	if _, err := readRedisURL(redis); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
-}
-
-func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
-	switch d.Val() {
-	case "hub":
-		return parseString(d, &h.Hub)
-	case "redis":
-		return parseRedisURL(d, &h.Redis)
-	case "channel":
-		return parseList(d, &h.Channels)
-	case "pattern":
-		return parseList(d, &h.Patterns)
-	case "from":
-		return parseWords(d, &h.From, func(s string) error { _, err := parseFrom(s); return err })
-	case "client_from":
-		if d.NextArg() {
-			return d.ArgErr()
-		}
-		h.ClientFrom = true
-		return nil
-	case "event":
-		return parseWords(d, &h.Event, func(s string) error { _, err := hub.ParseFormat(s, "", ""); return err })
-	case "heartbeat":
-		return parsePositive(d, &h.Heartbeat)
-	case "retry":
-		return parsePositive(d, &h.Retry)
-	case "open_timeout":
-		return parsePositive(d, &h.OpenTimeout)
-	case "stall_timeout":
-		return parsePositive(d, &h.StallTimeout)
-	case "max_stream_age":
-		return parsePositive(d, &h.MaxStreamAge)
-	case "drain":
-		return h.parseDrain(d)
-	case "max_streams":
-		return parseCount(d, &h.MaxStreams)
-	case "max_streams_per":
-		return h.parseMaxStreamsPer(d)
-	case "cors_origins":
-		return parseList(d, &h.CORSOrigins)
-	case "gap_event":
-		return parseString(d, &h.GapEvent)
-	case "cursor_event":
-		return parseString(d, &h.CursorEvent)
-	}
-	return unrecognized(d)
-}
-
-func (h *Handler) parseDrain(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 1 || len(args) > 2 {
-		return d.ArgErr()
-	}
-	h.Drain = new(Drain)
-	for i, to := range []*caddy.Duration{&h.Drain.Reload, &h.Drain.Exit}[:len(args)] {
-		t, err := caddy.ParseDuration(args[i])
-		if err != nil || t < 0 {
-			return d.Errf("drain is %q, want durations", strings.Join(args, " "))
-		}
-		if *to = caddy.Duration(t); t == 0 {
-			*to = -1 // in JSON, 0 is the default
+// checkChannelArgs checks the arguments of a directive, which are channels.
+func (r *reading) checkChannelArgs(args []string) error {
+	for _, arg := range args {
+		if arg != "" && strings.ContainsAny(arg[:1], "/@*") {
+			return r.Errf("argument %q begins as a matcher does: there is one at most, the first argument, and a @name can match several paths. "+
+				"A channel that begins like that goes on a channel line in the block", arg)
 		}
 	}
-	return nil
+	return r.checkList("channel", args, checkConfigured)
 }
 
-func (h *Handler) parseMaxStreamsPer(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 2 || len(args) > 3 {
-		return d.ArgErr()
+// checkHandler ends the reading of a directive: err is what is wrong with its options.
+func (r *reading) checkHandler(err error, hub, redis string) error {
+	switch {
+	case err != nil:
+		return r.located(err)
+	case strings.Contains(hub, "://"):
+		return r.located(errHubURL)
+	case hub != "" && redis != "":
+		return r.located(fmt.Errorf("hub %q and redis are both given: a handler takes one of them", hub))
 	}
-	n, err := strconv.Atoi(args[1])
-	limit := StreamLimit{Key: args[0], Max: n}
-	if err == nil && len(args) == 3 {
-		limit.IPv6Prefix, err = parseBits(args[2])
-	}
-	if err != nil {
-		return d.Errf("max_streams_per is %q, want a key, a count and perhaps how many bits of an address count, such as /64",
-			strings.Join(args, " "))
-	}
-	if err := limit.check(); err != nil {
-		return d.WrapErr(err)
-	}
-	h.MaxStreamsPer = append(h.MaxStreamsPer, limit)
 	return nil
 }
 
@@ -323,55 +223,27 @@ func parsePublishHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// UnmarshalCaddyfile reads the directive:
-//
-//	redis_sse_publish [<matcher>] [<channel>] {
-//	    hub          <name>
-//	    redis        <url>
-//	    channel      <channel>
-//	    max_size     <size>
-//	    cors_origins <origin>...
-//	}
+// UnmarshalCaddyfile reads the directive.
 func (h *PublishHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the directive's name
-	if d.NextArg() {
-		h.Channel = d.Val()
-	}
-	if d.NextArg() {
-		return d.Errf("channels %q and %q: redis_sse_publish takes one", h.Channel, d.Val())
-	}
-	for d.NextBlock(0) {
-		if err := h.parseOption(d); err != nil {
-			return err
-		}
-	}
-	if err := h.resolve(); err != nil {
-		return d.WrapErr(err)
-	}
-	return checkHub(d, h.Hub, h.Redis)
+	return h.read(newReading(d))
 }
 
-func (h *PublishHandler) parseOption(d *caddyfile.Dispenser) error {
-	switch d.Val() {
-	case "hub":
-		return parseString(d, &h.Hub)
-	case "redis":
-		return parseRedisURL(d, &h.Redis)
-	case "channel":
-		before := h.Channel
-		if err := parseString(d, &h.Channel); err != nil {
-			return err
-		}
-		if before != "" {
-			return d.Errf("channels %q and %q: redis_sse_publish takes one", before, h.Channel)
-		}
-		return nil
-	case "max_size":
-		return parseSize(d, &h.MaxSize)
-	case "cors_origins":
-		return parseList(d, &h.CORSOrigins)
+func (h *PublishHandler) read(r *reading) error {
+	r.Next() // the directive's name
+	args := r.RemainingArgs()
+	if err := r.checkChannelArgs(args); err != nil {
+		return err
 	}
-	return unrecognized(d)
+	if len(args) > 1 {
+		return r.Errf("channels %q and %q: redis_sse_publish takes one", args[0], args[1])
+	}
+	if len(args) == 1 {
+		h.Channel = args[0]
+	}
+	if err := r.block(h.block()); err != nil {
+		return err
+	}
+	return r.checkHandler(h.resolve(), h.Hub, h.Redis)
 }
 
 // Interface guards

@@ -138,4 +138,4 @@ var placeholder = regexp.MustCompile(`\{[^}]*\}`)
 func withoutPlaceholders(s string) string { return placeholder.ReplaceAllString(s, "") }
 
 var errNoChannel = errors.New("no channel: redis_sse needs at least one, or a pattern. An argument that begins with /, @ or * is a request matcher; " +
-	"a channel that begins like that goes on a channel line in the block, a pattern on a pattern line")
+	"a channel that begins like that goes on a channel line in the block, a pattern on a pattern line" + hintUnset)

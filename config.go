@@ -69,6 +69,12 @@ const (
 	defaultReconnectMax = 10 * time.Second // back within 30 s of Redis, dial and handshake included
 )
 
+// The most that dead_after, twice ping_interval at least, and reconnect_max leave room for.
+const (
+	maxPingInterval = 10 * time.Second
+	maxReconnectMin = time.Minute
+)
+
 // defaultProbeInterval has deaf connections noticed within 30 s: probeTimeout
 // and two command timeouts come on top.
 const defaultProbeInterval = 10 * time.Second
@@ -91,21 +97,30 @@ func (c *Hub) tuning() (*settings, error) {
 		s.Linger = defaultLinger
 	}
 	s.Linger = max(0, s.Linger)
-	ping := durationOr(c.PingInterval, defaultPingInterval)
-	least := durationOr(c.ReconnectMin, defaultReconnectMin)
+	// What is out of range itself sets no bounds: one mistake makes one error.
+	ping := min(max(0, durationOr(c.PingInterval, defaultPingInterval)), maxPingInterval)
+	least := min(max(0, durationOr(c.ReconnectMin, defaultReconnectMin)), maxReconnectMin)
 	var ofBuffer, ofPublisher error
 	s.Limits, s.Budget, ofBuffer = c.Buffer.resolve()
 	s.publishing, ofPublisher = c.Publisher.resolve()
 	return s, errors.Join(
-		inRange("ping_interval", c.PingInterval, defaultPingInterval, 100*time.Millisecond, 10*time.Second, &s.pingInterval),
-		inRange("dead_after", c.DeadAfter, max(defaultDeadAfter, 2*ping), 2*ping, time.Minute, &s.deadAfter),
+		inRange("ping_interval", c.PingInterval, defaultPingInterval, 100*time.Millisecond, maxPingInterval, &s.pingInterval),
+		c.resolveDeadAfter(2*ping, &s.deadAfter),
 		inRange("probe_interval", c.ProbeInterval, defaultProbeInterval, time.Second, time.Minute, &s.probeEvery),
-		inRange("reconnect_min", c.ReconnectMin, defaultReconnectMin, 10*time.Millisecond, time.Minute, &s.reconnectMin),
+		inRange("reconnect_min", c.ReconnectMin, defaultReconnectMin, 10*time.Millisecond, maxReconnectMin, &s.reconnectMin),
 		inRange("reconnect_max", c.ReconnectMax, max(defaultReconnectMax, least), least, 10*time.Minute, &s.reconnectMax),
 		ofBuffer,
 		checkPatterns("keep", c.Keep),
 		ofPublisher,
 	)
+}
+
+func (c *Hub) resolveDeadAfter(least time.Duration, to *time.Duration) error {
+	err := inRange("dead_after", c.DeadAfter, max(defaultDeadAfter, least), least, time.Minute, to)
+	if err != nil {
+		return fmt.Errorf("%w: at least twice ping_interval", err)
+	}
+	return nil
 }
 
 var placeholderWithDot = regexp.MustCompile(`\{[a-zA-Z_]+\.[^}]*\}`)
@@ -114,12 +129,22 @@ var placeholderWithDot = regexp.MustCompile(`\{[a-zA-Z_]+\.[^}]*\}`)
 // characters, as in the hash tags of Redis Cluster.
 func checkPatterns(key string, patterns []string) error {
 	for _, p := range patterns {
-		if err := checkName(key, p); err != nil {
+		if err := checkPattern(key, p); err != nil {
 			return err
 		}
-		if found := placeholderWithDot.FindString(p); found != "" {
-			return fmt.Errorf("%s %q: patterns are constants, the placeholder %q is not replaced in them", key, p, found)
-		}
+	}
+	return nil
+}
+
+func checkPattern(key, p string) error {
+	if err := checkName(key, p); err != nil {
+		return err
+	}
+	if isRedisURL.MatchString(p) {
+		return fmt.Errorf("%s is a redis URL, which goes on a redis line", key)
+	}
+	if found := placeholderWithDot.FindString(p); found != "" {
+		return fmt.Errorf("%s %q: patterns are constants, the placeholder %q is not replaced in them", key, p, found)
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ func newCORS(origins []string, methods string) (*cors, error) {
 		if origin == "*" {
 			return nil, fmt.Errorf("cors_origins is %q: name the origins; any page could read with its visitors' credentials", origin)
 		}
+		if strings.Contains(origin, ",") { // AddTrustedOrigin would take it for a part of the host
+			return nil, fmt.Errorf("cors_origins is %q: several origins are separated by spaces, in JSON they are a list", origin)
+		}
 		// Browsers send it without the default port and in lower case.
 		normal := strings.ToLower(origin)
 		if err := new(http.CrossOriginProtection).AddTrustedOrigin(normal); err != nil {
@@ -42,6 +45,11 @@ func newCORS(origins []string, methods string) (*cors, error) {
 		c.origins[normal] = true
 	}
 	return c, nil
+}
+
+func checkOrigin(origin string) error {
+	_, err := newCORS([]string{origin}, "")
+	return err
 }
 
 // answer sets the headers of the response and answers OPTIONS. It reports

@@ -142,9 +142,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for _, channel := range h.channels {
-		if strings.ContainsAny(withoutPlaceholders(channel), "*?[") {
-			ctx.Logger().Warn("channel has glob characters and is taken literally: did you mean pattern?", zap.String("channel", channel))
-		}
+		warnOfDoubts(ctx.Logger(), channel, "did you mean pattern?")
 	}
 	app, own, err := acquireFor(ctx, h.Hub, h.Redis)
 	if err != nil {
@@ -172,7 +170,7 @@ func (h *Handler) resolve() error {
 	h.channels = nil
 	for _, channel := range h.Channels {
 		channel = canonicalPlaceholders(channel)
-		if err := checkChannel(channel); err != nil {
+		if err := checkConfigured(channel); err != nil {
 			return err
 		}
 		h.channels = append(h.channels, channel)

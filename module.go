@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Hubs)) {
-		if err := checkHubName(name); err != nil {
+		if err := checkNamedHub(name, a.Hubs[name]); err != nil {
 			return err
 		}
 		if _, err := a.claim(name, a.Hubs[name]); err != nil {
@@ -101,7 +102,26 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
-var errHubNameURL = errors.New("a hub's name is a URL, which goes on a redis line")
+// What is said of a URL where a hub's name should be. It is not repeated, as a password may be in it.
+var (
+	errHubNameURL = errors.New("a hub's name is a URL or an address: that goes on a redis line in the block, \"redis_sse { redis <url> }\"; " +
+		"in JSON, it is \"redis\" of the hub")
+	errHubURL = errors.New("hub is a URL, but wants a hub's name: for a URL it is \"redis <url>\", here or in the global option redis_sse")
+)
+
+// errNotDefined says which hubs a handler may name.
+func errNotDefined(name string, defined []string) error {
+	if !slices.Contains(defined, defaultHub) {
+		defined = append(defined, defaultHub)
+	}
+	slices.Sort(defined)
+	meant := ""
+	if near := nearest(name, defined); near != "" {
+		meant = fmt.Sprintf("; perhaps %q is meant", near)
+	}
+	return fmt.Errorf("hub %q is not defined%s; defined are %q. A hub is defined by \"redis_sse <name> { redis <url> }\" in the { } "+
+		"at the top of the Caddyfile, in JSON by apps.redis_sse.hubs", name, meant, defined)
+}
 
 // checkHubName checks the name of a hub. It is in logs and metrics, where a URL must not be.
 func checkHubName(name string) error {
@@ -112,6 +132,17 @@ func checkHubName(name string) error {
 		return errHubNameURL
 	}
 	return nil
+}
+
+// hostAndPort is an address with the port of a Redis, or with a user and password.
+var hostAndPort = regexp.MustCompile(`@|:[0-9]{4,5}$`)
+
+// checkNamedHub checks that a hub is not at the default address with another one for its name.
+func checkNamedHub(name string, hub *Hub) error {
+	if hostAndPort.MatchString(name) && (hub == nil || hub.Redis == "") {
+		return errHubNameURL
+	}
+	return checkHubName(name)
 }
 
 // claim resolves a hub and takes the app's own claim on it, once per hub.
@@ -160,14 +191,14 @@ func (a *App) acquire(name, redis string) (*claim, error) {
 	case redis != "" && name != "":
 		return nil, fmt.Errorf("hub %q and redis are both given: a handler takes one of them", name)
 	case strings.Contains(name, "://"):
-		return nil, errHubNameURL
+		return nil, errHubURL
 	case redis == "":
 		if name == "" {
 			name = defaultHub
 		}
 		var ok bool
 		if config, ok = a.Hubs[name]; !ok && name != defaultHub {
-			return nil, fmt.Errorf("hub %q is not defined", name)
+			return nil, errNotDefined(name, slices.Collect(maps.Keys(a.Hubs)))
 		}
 	}
 	own, err := a.claim(name, config)

@@ -75,6 +75,7 @@ func (h *PublishHandler) Provision(ctx caddy.Context) error {
 	if err := h.resolve(); err != nil {
 		return err
 	}
+	warnOfDoubts(ctx.Logger(), h.channel, "a message goes to the one channel that is really called so")
 	app, own, err := acquireFor(ctx, h.Hub, h.Redis)
 	if err != nil {
 		return err
@@ -105,14 +106,14 @@ func (h *PublishHandler) resolve() error {
 		}
 	}
 	return errors.Join(
-		checkChannel(h.channel),
-		inRange("max_size", h.MaxSize, defaultMaxSize, 1, mostMaxSize, &h.maxSize),
+		checkConfigured(h.channel),
+		sizeInRange("max_size", h.MaxSize, defaultMaxSize, 1, mostMaxSize, &h.maxSize),
 		invalid,
 	)
 }
 
 var errNoPublishChannel = errors.New("no channel: redis_sse_publish needs one. An argument that begins with /, @ or * is a request matcher; " +
-	"a channel that begins like that goes on a channel line in the block")
+	"a channel that begins like that goes on a channel line in the block" + hintUnset)
 
 // Cleanup gives the hub up, once the requests that are under way are over.
 func (h *PublishHandler) Cleanup() error {

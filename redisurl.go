@@ -31,17 +31,18 @@ const defaultRedis = "redis://127.0.0.1:6379/0"
 
 // What is wrong with a URL.
 var (
-	errURLScheme   = errors.New("the scheme is none of redis://, rediss:// and unix://")
-	errURLNoScheme = errors.New("the scheme is missing: redis://, rediss:// or unix://")
+	errURLScheme   = errors.New("the scheme is none of redis://, rediss:// (TLS) and unix://, in lower case and without a quote before it")
+	errURLNoScheme = errors.New("the URL does not begin with redis://, rediss:// (TLS) or unix://, as in redis://localhost:6379 and unix:///run/redis.sock")
 	errURLControl  = errors.New("a control character is in it, such as the end of a line")
 	errURLReserved = errors.New("in a user or password, all but letters, digits and - . _ ~ ! $ & ' ( ) * + , ; = must be percent-encoded")
 	errURLBraces   = errors.New("a brace is neither that of {env.*} or {file.*} nor percent-encoded")
 	errURLHosts    = errors.New("it names several hosts: one is wanted, there is no Cluster or Sentinel yet")
 	errURLHost     = errors.New("a character is in the host that no host has")
-	errURLPort     = errors.New("the port is no number from 1 to 65535 (a password stands before an @: redis://user:password@host:6379)")
+	errURLPort     = errors.New("the port, behind the host and a colon, is no number from 1 to 65535")
+	errURLPortOr   = fmt.Errorf("%w, or an @ and the host are missing behind a password, as in redis://user:password@localhost:6379", errURLPort)
 	errURLColons   = errors.New("the host holds more than one colon: an IPv6 address stands in [ ], and a password before an @")
-	errURLNoHost   = errors.New("a port without a host")
-	errURLDatabase = errors.New("the path is no number of a database")
+	errURLNoHost   = errors.New("a port without a host; a {$NAME} that is not set leaves nothing")
+	errURLDatabase = errors.New("the path, behind the host, is no number of a database, as in redis://localhost:6379/0")
 	errURLSocket   = errors.New("a socket's path begins with /, as in unix:///run/redis.sock")
 	errURLOptions  = errors.New("an option behind the ? is unknown")
 )
@@ -232,13 +233,24 @@ func checkHost(s string) error {
 	case strings.Contains(port, ":"):
 		return errURLColons
 	case hasPort && (err != nil || number == 0):
-		return errURLPort
+		return badPort(host, port)
 	case !hostName.MatchString(host):
 		return errURLHost
 	case host == "" && hasPort:
 		return errURLNoHost
 	}
 	return nil
+}
+
+// notDigits is in a port that may be a password: one without its host.
+var notDigits = regexp.MustCompile(`[^0-9]`)
+
+// badPort blames the port alone if what stands before it is a host and can be no user.
+func badPort(host, port string) error {
+	if host == "localhost" || strings.Contains(host, ".") || !notDigits.MatchString(port) {
+		return errURLPort
+	}
+	return errURLPortOr
 }
 
 func validIPv6(s string) bool {

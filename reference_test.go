@@ -4,16 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -139,47 +135,6 @@ func referenceOptions(t *testing.T) []*referenceOption {
 	return options
 }
 
-// grammar returns what the switch of a parsing method knows.
-func grammar(t *testing.T, receiver, method string) []string {
-	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "caddyfile.go", nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var words []string
-	for _, declared := range file.Decls {
-		f, ok := declared.(*ast.FuncDecl)
-		if !ok || f.Name.Name != method || f.Recv == nil {
-			continue
-		}
-		if star, ok := f.Recv.List[0].Type.(*ast.StarExpr); !ok || fmt.Sprint(star.X) != receiver {
-			continue
-		}
-		ast.Inspect(f, func(n ast.Node) bool {
-			clause, ok := n.(*ast.CaseClause)
-			if !ok {
-				return true
-			}
-			for _, value := range clause.List {
-				literal, ok := value.(*ast.BasicLit)
-				if !ok {
-					t.Fatalf("%s.%s has a case that is no literal", receiver, method)
-				}
-				word, err := strconv.Unquote(literal.Value)
-				if err != nil {
-					t.Fatal(err)
-				}
-				words = append(words, word)
-			}
-			return true
-		})
-	}
-	if words == nil {
-		t.Fatalf("caddyfile.go has no %s.%s, or it has no case", receiver, method)
-	}
-	return words
-}
-
 // sameWords compares what is documented with what there is, both ways.
 func sameWords(t *testing.T, what string, documented, real []string) {
 	t.Helper()
@@ -200,11 +155,11 @@ func TestTheReferenceHasTheOptionsOfTheGrammarAndNoOther(t *testing.T) {
 	for _, o := range referenceOptions(t) {
 		documented[o.scope] = append(documented[o.scope], o.name)
 	}
-	sameWords(t, "hub option", documented[hubScope], grammar(t, "Hub", "parseOption"))
-	sameWords(t, "buffer option", documented[bufferScope], grammar(t, "Hub", "parseBuffer"))
-	sameWords(t, "publisher option", documented[publisherScope], grammar(t, "Hub", "parsePublisher"))
-	sameWords(t, "handler option", documented[handlerScope], grammar(t, "Handler", "parseOption"))
-	sameWords(t, "publish option", documented[publishScope], grammar(t, "PublishHandler", "parseOption"))
+	sameWords(t, "hub option", documented[hubScope], new(Hub).block().names())
+	sameWords(t, "buffer option", documented[bufferScope], new(Buffer).block().names())
+	sameWords(t, "publisher option", documented[publisherScope], new(Publisher).block().names())
+	sameWords(t, "handler option", documented[handlerScope], new(Handler).block().names())
+	sameWords(t, "publish option", documented[publishScope], new(PublishHandler).block().names())
 }
 
 // jsonFields returns the paths of the JSON fields of a struct type: of the values, and of the objects they are in.

@@ -130,12 +130,12 @@ func parseFrom(s string) (hub.Start, error) {
 		return hub.Start{}, nil
 	case s == "start":
 		return hub.FromStart(), nil
-	case word == "last":
+	case word == "last" && value != "":
 		return parseLast(value)
-	case word == "since":
+	case word == "since" && value != "":
 		ago, err := caddy.ParseDuration(value)
 		if err != nil || ago <= 0 {
-			return hub.Start{}, fmt.Errorf("since is %q, want a duration above 0", value)
+			return hub.Start{}, fmt.Errorf("since is %q, want a duration above 0, such as 10m", value)
 		}
 		return hub.SinceAgo(ago), nil
 	}

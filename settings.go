@@ -2,6 +2,8 @@ package redissse
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -53,15 +55,60 @@ func durationOr(d caddy.Duration, standard time.Duration) time.Duration {
 }
 
 // inRange stores value, or standard where it is 0, into to, if it is from
-// least to most.
+// least to most. The error begins with key, which is the option's name: by that the Caddyfile's
+// line is found.
 func inRange[V, T ~int64](key string, value V, standard, least, most T, to *T) error {
 	v := T(value)
 	if v == 0 {
 		v = standard
 	}
 	if v < least || v > most {
-		return fmt.Errorf("%s is %v, want %v to %v", key, v, least, most)
+		return fmt.Errorf("%s is %s, want %s to %s", key, written(v), written(max(0, least)), written(most))
 	}
 	*to = v
 	return nil
+}
+
+// sizeInRange is inRange for numbers of bytes, whose bounds a Caddyfile would give as sizes.
+func sizeInRange(key string, value, standard, least, most int64, to *int64) error {
+	if inRange(key, value, standard, least, most, to) != nil {
+		return fmt.Errorf("%s is %d, want %s to %s", key, value, writtenSize(least), writtenSize(most))
+	}
+	return nil
+}
+
+const day = 24 * time.Hour
+
+// written is a duration as a Caddyfile has it, or a number.
+func written[T ~int64](value T) string {
+	d, ok := any(value).(time.Duration)
+	switch {
+	case !ok:
+		return strconv.FormatInt(int64(value), 10)
+	case d > 0 && (d+1)%time.Minute == 0:
+		return "under " + written(d+1)
+	case d >= 2*day && d%day == 0:
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
+// writtenSize is a power of two as a Caddyfile has it.
+func writtenSize(n int64) string {
+	const units = "KMGT"
+	i := 0
+	for n >= 1<<10 && n%(1<<10) == 0 && i < len(units) {
+		n >>= 10
+		i++
+	}
+	if i == 0 {
+		return strconv.FormatInt(n, 10) + "B"
+	}
+	return strconv.FormatInt(n, 10) + units[i-1:i] + "iB"
 }
