@@ -20,6 +20,39 @@ func init() { caddy.RegisterModule(Handler{}) }
 // Handler streams Redis channels to clients as Server-Sent Events. Each
 // message is one event; an event named "gap" says that something may be
 // missing at its place, an event named "cursor" only carries an id.
+//
+// In a Caddyfile it is a directive of a site. An argument that begins with /, @
+// or * is the matcher; a channel like that goes on a channel line:
+//
+//	redis_sse [<matcher>] [<channel>...] {
+//	    hub             <name>
+//	    redis           <url>
+//	    channel         <channel>...
+//	    pattern         <pattern>...
+//	    from            live | start | last <count> | since <duration>
+//	    client_from
+//	    event           none | channel | field <name>
+//	    heartbeat       <duration>
+//	    retry           <duration>
+//	    open_timeout    <duration>
+//	    stall_timeout   <duration>
+//	    max_stream_age  <duration>
+//	    drain           <reload> [<exit>]
+//	    max_streams     <count>
+//	    max_streams_per <key> <count> [/<bits>]
+//	    cors_origins    <origin>...
+//	    gap_event       <name>
+//	    cursor_event    <name>
+//	}
+//
+// Such as:
+//
+//	app.example.com {
+//	    redis_sse /events news user:{http.auth.user.id} {
+//	        event           channel
+//	        max_streams_per {client_ip} 20 /64
+//	    }
+//	}
 type Handler struct {
 	// The name of the hub to read from, "default" if neither this nor redis
 	// is given.

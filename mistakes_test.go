@@ -3,6 +3,9 @@ package redissse
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"regexp"
 	"slices"
@@ -175,6 +178,88 @@ func TestAMisspelledOptionIsToldTheRightOne(t *testing.T) {
 				t.Errorf("%q is taken for %q", far, near)
 			}
 		}
+	}
+}
+
+// writeGrammar is a block as the documentation has it.
+func writeGrammar(head, indent string, b block) string {
+	width := 0
+	for _, name := range b.names() {
+		width = max(width, len(name))
+	}
+	lines := []string{indent + head + " {"}
+	for _, o := range b.options {
+		if o.inner != nil {
+			lines = append(lines, writeGrammar(o.name, indent+"    ", *o.inner))
+		} else {
+			lines = append(lines, strings.TrimRight(fmt.Sprintf("%s    %-*s %s", indent, width, o.name, o.args), " "))
+		}
+	}
+	return strings.Join(append(lines, indent+"}"), "\n")
+}
+
+// docOf returns the comment of a type, which Caddy's site shows as the module's documentation.
+func docOf(t *testing.T, file, name string) string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, declared := range parsed.Decls {
+		if g, ok := declared.(*ast.GenDecl); ok && g.Tok == token.TYPE && g.Specs[0].(*ast.TypeSpec).Name.Name == name {
+			return g.Doc.Text()
+		}
+	}
+	t.Fatalf("%s has no type %s", file, name)
+	return ""
+}
+
+// codeBlocks returns the indented blocks of a comment, without the indentation.
+func codeBlocks(doc string) (blocks []string) {
+	in := false
+	for line := range strings.Lines(doc) {
+		code, ok := strings.CutPrefix(line, "\t")
+		switch {
+		case ok && in:
+			blocks[len(blocks)-1] += code
+		case ok:
+			blocks = append(blocks, code)
+		}
+		in = ok || in && line == "\n"
+		if in && !ok {
+			blocks[len(blocks)-1] += line
+		}
+	}
+	for i := range blocks {
+		blocks[i] = strings.TrimSpace(blocks[i])
+	}
+	return blocks
+}
+
+func TestTheModuleDocumentationHasTheGrammarAndAnExample(t *testing.T) {
+	for _, c := range []struct {
+		file, name, head string
+		block            block
+	}{
+		{"module.go", "App", "redis_sse [<name>]", new(Hub).block()},
+		{"handler.go", "Handler", "redis_sse [<matcher>] [<channel>...]", new(Handler).block()},
+		{"publish.go", "PublishHandler", "redis_sse_publish [<matcher>] [<channel>]", new(PublishHandler).block()},
+	} {
+		blocks := codeBlocks(docOf(t, c.file, c.name))
+		if len(blocks) != 2 {
+			t.Errorf("%s has %d blocks, want the grammar and an example", c.name, len(blocks))
+			continue
+		}
+		if want := writeGrammar(c.head, "", c.block); blocks[0] != want {
+			t.Errorf("the grammar of %s is\n%s\nwant\n%s", c.name, blocks[0], want)
+		}
+		config, err := adapt(blocks[1])
+		if err != nil {
+			t.Errorf("the example of %s: %v", c.name, err)
+			continue
+		}
+		t.Setenv("REDIS_URL", adaptDead)
+		adaptValidate(t, config)
 	}
 }
 

@@ -40,6 +40,46 @@ func init() {
 // App configures the hubs. A hub is one shared Redis subscription with the
 // buffers behind it; its buffers survive configuration reloads. Without this
 // app, handlers use a hub "default" at redis://127.0.0.1:6379/0.
+//
+// In a Caddyfile a hub is a global option, once for each hub; without a name
+// it is "default":
+//
+//	redis_sse [<name>] {
+//	    redis          <url>
+//	    buffer {
+//	        messages     <count>
+//	        max_age      <duration>
+//	        channel_size <size>
+//	        total_size   <size>
+//	        max_message  <size>
+//	        max_channels <count>
+//	    }
+//	    keep           <pattern>...
+//	    linger         <duration>
+//	    ping_interval  <duration>
+//	    dead_after     <duration>
+//	    probe_interval <duration>
+//	    reconnect_min  <duration>
+//	    reconnect_max  <duration>
+//	    publisher {
+//	        attempts         <count>
+//	        backoff          <duration>
+//	        breaker_failures <count>
+//	        breaker_reset    <duration>
+//	    }
+//	}
+//
+// Such as:
+//
+//	{
+//	    redis_sse {
+//	        redis {env.REDIS_URL}
+//	        keep  job:*
+//	        buffer {
+//	            max_age 1h
+//	        }
+//	    }
+//	}
 type App struct {
 	// The hubs by name. A handler that names none uses "default".
 	Hubs map[string]*Hub `json:"hubs,omitempty"`

@@ -25,6 +25,24 @@ func init() { caddy.RegisterModule(PublishHandler{}) }
 //
 // Requests that a browser sends from another site are refused with 403, see
 // cors_origins. Who may publish is for handlers before this one to say.
+//
+// In a Caddyfile it is a directive of a site:
+//
+//	redis_sse_publish [<matcher>] [<channel>] {
+//	    hub          <name>
+//	    redis        <url>
+//	    channel      <channel>
+//	    max_size     <size>
+//	    cors_origins <origin>...
+//	}
+//
+// Such as:
+//
+//	app.example.com {
+//	    redis_sse_publish /rooms/* room:{path.1} {
+//	        max_size 4KiB
+//	    }
+//	}
 type PublishHandler struct {
 	// The name of the hub to publish through, "default" if neither this nor
 	// redis is given.
