@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -99,8 +100,10 @@ func dialer(config *tls.Config, timeout time.Duration, p *pauses) func(context.C
 // watchedConn notes when the last byte came.
 type watchedConn struct {
 	net.Conn
-	clock *hub.Clock
-	read  atomic.Int64 // monotonic milliseconds
+	clock   *hub.Clock
+	read    atomic.Int64 // monotonic milliseconds
+	begun   atomic.Bool  // a byte has come
+	refusal atomic.Pointer[string]
 }
 
 func watched(conn net.Conn, clock *hub.Clock) *watchedConn {
@@ -113,6 +116,35 @@ func (w *watchedConn) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 {
 		w.read.Store(w.clock.Monotonic())
+		w.noteRefusal(p[:n])
 	}
 	return n, err
+}
+
+// noteRefusal keeps the first reply if it is an error: Redis says so why it closes a
+// connection that it has just taken, for one that it has too many clients or is in
+// protected mode. go-redis takes it for an answer to its first command, and goes on.
+func (w *watchedConn) noteRefusal(p []byte) {
+	if w.begun.Load() {
+		return
+	}
+	if w.begun.Store(true); p[0] != '-' {
+		return
+	}
+	line, _, _ := bytes.Cut(p[1:], []byte("\r\n"))
+	refusal := string(line)
+	w.refusal.Store(&refusal)
+}
+
+// because returns why a connection has failed: what Redis said at its beginning, if it
+// has closed it behind that.
+func (w *watchedConn) because(err error) error {
+	if w == nil {
+		return err
+	}
+	refusal := w.refusal.Load()
+	if _, isReply := errors.AsType[redis.Error](err); isReply || isTimeout(err) || refusal == nil {
+		return err
+	}
+	return &hungUp{*refusal, err}
 }

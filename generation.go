@@ -131,7 +131,7 @@ func (g *generation) run(ctx context.Context) (err error) {
 		}
 	}()
 	if err := g.ping(ctx, ps); err != nil {
-		return fmt.Errorf("connecting to redis: %w", withoutPassword(err, client.Options()))
+		return fmt.Errorf("connecting to redis: %w", withoutPassword(g.conn.Load().because(err), client.Options()))
 	}
 	g.writing.Go(func() { g.write(ctx, ps) })
 	for {

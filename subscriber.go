@@ -2,7 +2,10 @@ package redissse
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -100,13 +103,24 @@ func (o *outage) began(of *inForce, wasLive bool, err error) {
 	if wasLive {
 		o.lost = lossReasonOf(err)
 	}
+	cause := causeOf(err)
 	if o.since.IsZero() {
 		o.since = time.Now()
-	} else if o.cause == err.Error() {
+	} else if o.cause == cause {
 		return
 	}
-	o.cause = err.Error()
+	o.cause = cause
 	of.log().Warn("no redis connection", zap.String("hub", of.name), zap.Error(err))
+}
+
+// causeOf returns an error's text without our own address, whose port is another one with
+// each attempt.
+func causeOf(err error) string {
+	text := err.Error()
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Source != nil {
+		return strings.ReplaceAll(text, op.Source.String(), "")
+	}
+	return text
 }
 
 func (o *outage) ended(of *inForce) {

@@ -1,11 +1,17 @@
 package redissse
 
 import (
+	"fmt"
+	"net"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 
@@ -162,5 +168,36 @@ func TestSubscriptionsWaitForTheRepliesOfThoseBefore(t *testing.T) {
 	await(t, "all of them", opened.Settled)
 	if h.subscriber.generation.Load() != first {
 		t.Errorf("the connection is lost: %q", h.causes())
+	}
+}
+
+// What Redis says before it hangs up is the reason, not that it has hung up.
+func TestTheLogSaysWhyRedisHangsUp(t *testing.T) {
+	server := redistest.Start(t, "--maxclients", "1")
+	server.Do("PING") // has the only connection
+	g := newGateway(t)
+	g.loadConfig("debug\n"+hubAt(server.URL(), quickHub), "redis_sse news")
+	g.waitLog("ERR max number of clients reached")
+	if text := gatewayLogs.text(); !strings.Contains(text, `"error":"connecting to redis: ERR max number of clients reached"`) {
+		t.Error("the reason is not what the log says")
+	}
+}
+
+// Each attempt has a port of its own.
+func TestAnOutageIsLoggedOnce(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	of := &inForce{name: "test", metrics: newHubMetrics("test")}
+	of.logger.Store(zap.New(core))
+	at := func(port int, why error) error {
+		local, far := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6379}
+		return fmt.Errorf("connecting to redis: %w", &net.OpError{Op: "read", Net: "tcp", Source: local, Addr: far, Err: why})
+	}
+	var o outage
+	for port := range 5 {
+		o.began(of, false, at(50000+port, syscall.ECONNRESET))
+	}
+	o.began(of, false, at(50005, syscall.EPIPE))
+	if n := logs.Len(); n != 2 {
+		t.Errorf("%d lines tell of two causes: %v", n, logs.All())
 	}
 }
