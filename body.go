@@ -61,15 +61,25 @@ func discardBody(w http.ResponseWriter, r *http.Request, of *ending) (cut bool, 
 	case err == nil:
 		return false, errBodyTooLarge
 	}
-	status := http.StatusBadRequest
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		status = http.StatusRequestTimeout
-	}
-	return false, caddyhttp.Error(status, fmt.Errorf("reading the request's body: %w", err))
+	return false, bodyError(err, bodyTotal)
 }
 
-var errBodyTooLarge = caddyhttp.Error(http.StatusRequestEntityTooLarge,
-	fmt.Errorf("reading the request's body: it has more than %d bytes", maxBody))
+// bodyError is the HTTP error of a body that was not read to its end. total is how long
+// it might have taken.
+func bodyError(err error, total time.Duration) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return caddyhttp.Error(http.StatusRequestTimeout,
+			&inside{fmt.Sprintf("the body did not come in time: no byte for %v, or not all of it within %v", bodySilence, total), err})
+	}
+	return caddyhttp.Error(http.StatusBadRequest, &inside{"the body could not be read to its end", err})
+}
+
+var errBodyTooLarge = bodyTooLarge(maxBody)
+
+// bodyTooLarge is the HTTP error of a body that is larger than most.
+func bodyTooLarge(most int64) error {
+	return caddyhttp.Error(http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes", most))
+}
 
 // newBody has the body of a request read within total, and until the ending is due.
 // Its stop must be called.

@@ -28,10 +28,15 @@ var callerSeed = maphash.MakeSeed()
 // callerOf returns who opens a stream: the client's address as Caddy knows it,
 // which asks its trusted_proxies.
 func callerOf(r *http.Request) hub.Caller {
-	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	ip, err := netip.ParseAddr(address)
+	ip, err := netip.ParseAddr(clientIP(r))
 	if err != nil {
 		return 0 // of a Unix socket
 	}
 	return hub.Caller(maphash.Comparable(callerSeed, networkOf(ip, ipv6Site)))
+}
+
+// clientIP returns the client's address as Caddy knows it, empty if it does not.
+func clientIP(r *http.Request) string {
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return address
 }

@@ -44,17 +44,27 @@ func replacerOf(r *http.Request) *caddy.Replacer {
 
 func replaceChannel(r *http.Request, configured string) (string, error) {
 	repl := replacerOf(r)
-	channel, err := repl.ReplaceOrErr(configured, true, true)
-	if err == nil {
-		err = checkMeant(r, repl, configured)
-	}
+	channel, err := repl.ReplaceFunc(configured, func(name string, value any) (any, error) {
+		return value, checkMeant(r, repl, name, value)
+	})
 	if err != nil {
-		return "", fmt.Errorf("channel %q: %w", configured, err)
-	}
-	if err := checkChannel(channel); err != nil {
 		return "", err
 	}
-	return channel, checkOwner(configured, channel)
+	return channel, checkReplaced(configured, channel)
+}
+
+// checkReplaced checks a channel whose placeholders have been replaced. Its errors go to
+// whom the request is of, who may not be the one that knows all of its name.
+func checkReplaced(configured, channel string) error {
+	switch {
+	case channel == "":
+		return errors.New("the channel is empty")
+	case len(channel) > maxChannel:
+		return fmt.Errorf("the channel's name has %d bytes, at most %d are allowed", len(channel), maxChannel)
+	case strings.HasPrefix(channel, hub.Reserved):
+		return fmt.Errorf("the channel's name begins with %q, which is reserved", hub.Reserved)
+	}
+	return checkOwner(configured, channel)
 }
 
 // redisOwn begin names on which Redis itself, a Sentinel or a client's cache talks. A
@@ -65,33 +75,47 @@ var redisOwn = []string{"__keyspace@", "__keyevent@", "__sentinel__:", "__redis_
 func checkOwner(configured, channel string) error {
 	for _, own := range redisOwn {
 		if strings.HasPrefix(channel, own) && !strings.HasPrefix(configured, own) {
-			return fmt.Errorf("channel %q: names that begin with %q are redis's own, and only the configuration may give one", configured, own)
+			return fmt.Errorf("the channel's name begins with %q: such are redis's own, and only the configuration may give one", own)
 		}
 	}
 	return nil
 }
 
-// checkMeant checks that the placeholders of a channel say what the client
-// said. Caddy joins with commas what is given several times, and takes a slash
-// that is escaped in a path for one that separates: the channel would be
-// another than the one that was meant.
-func checkMeant(r *http.Request, repl *caddy.Replacer, configured string) error {
-	_, err := repl.ReplaceFunc(configured, func(name string, value any) (any, error) {
-		times := 1
-		if key, ok := strings.CutPrefix(name, "http.request.uri.query."); ok {
-			times = len(r.URL.Query()[key])
-		} else if key, ok := strings.CutPrefix(name, "http.request.header."); ok {
-			times = len(r.Header.Values(key))
-		}
-		if times > 1 {
-			return nil, fmt.Errorf("placeholder {%s} is given %d times, and can be one name only", name, times)
-		}
-		if pathPlaceholder.MatchString(name) && hasEscapedSlash(r) {
-			return nil, fmt.Errorf("placeholder {%s}: the path has an escaped slash, which Caddy takes for one that separates", name)
-		}
-		return value, nil
-	})
-	return err
+// checkMeant checks that a placeholder of a channel says something, and what the client
+// said. Caddy joins with commas what is given several times, and takes a slash that is
+// escaped in a path for one that separates: the channel would be another than the one
+// that was meant.
+func checkMeant(r *http.Request, repl *caddy.Replacer, name string, value any) error {
+	if caddy.ToString(value) == "" {
+		return emptyPlaceholder(repl, name)
+	}
+	times := 1
+	if key, ok := strings.CutPrefix(name, "http.request.uri.query."); ok {
+		times = len(r.URL.Query()[key])
+	} else if key, ok := strings.CutPrefix(name, "http.request.header."); ok {
+		times = len(r.Header.Values(key))
+	}
+	if times > 1 {
+		return fmt.Errorf("placeholder {%s} is given %d times, and can be one name only", name, times)
+	}
+	if pathPlaceholder.MatchString(name) && hasEscapedSlash(r) {
+		return fmt.Errorf("placeholder {%s}: the path has an escaped slash, which Caddy takes for one that separates", name)
+	}
+	return nil
+}
+
+// emptyPlaceholder says that a placeholder has no value. A client is told the names of
+// those that its request, or what stands before this handler, fills: not those of
+// variables and files, such as {env.X}.
+func emptyPlaceholder(repl *caddy.Replacer, name string) error {
+	err := fmt.Errorf("placeholder {%s} is empty", name)
+	if _, known := repl.Get(name); !known {
+		err = fmt.Errorf("placeholder {%s} is unknown: nothing that stands before this has set it", name)
+	}
+	if strings.HasPrefix(name, "http.") {
+		return err
+	}
+	return &inside{"a placeholder of the configuration has no value", err}
 }
 
 // pathPlaceholder matches those that are made of a path: of regular

@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -26,12 +27,10 @@ func (h *PublishHandler) checkSite(r *http.Request) error {
 	if err == nil {
 		return nil
 	}
-	if heldBack, due := h.crossSite.now(); due {
-		h.claim.log.Warn("a page of another site may not publish: if it is of this one, a proxy in front changes Host; "+
-			"have the proxy pass Host on, or X-Forwarded-Host and be among trusted_proxies, or name the page's origin in cors_origins",
-			zap.String("origin", r.Header.Get("Origin")), zap.String("host", r.Host), zap.Int("held_back", heldBack))
-	}
-	return err
+	h.crossSite.warn(h.claim.log, "a page of another site may not publish: if it is of this one, a proxy in front changes Host; "+
+		"have the proxy pass Host on, or X-Forwarded-Host and be among trusted_proxies, or name the page's origin in cors_origins",
+		zap.String("origin", r.Header.Get("Origin")), zap.String("host", r.Host))
+	return fmt.Errorf("a page of another site may not publish here unless cors_origins names its origin: %w", err)
 }
 
 // askedOfProxy returns which host a trusted proxy was asked for, empty if none says

@@ -149,6 +149,7 @@ type Handler struct {
 	claim        *sharedClaim
 	limits       *streamLimits
 	turnedAway   *seldom // what is logged of that
+	invalid      *invalidRequests
 	cors         *cors
 	turns        turns
 }
@@ -181,7 +182,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.claim = &sharedClaim{claim: own, log: ctx.Logger()}
+	h.claim, h.invalid.log = &sharedClaim{claim: own, log: ctx.Logger()}, ctx.Logger()
 	h.metrics = newRouteMetrics(own.hub.name, h.route)
 	h.drain.grace = func() time.Duration { return app.grace }
 	if server := h.drain.beginWith(ctx); server != nil {
@@ -221,6 +222,7 @@ func (h *Handler) resolve() error {
 	}
 	h.drain, h.turns = newDrain(), replayTurns
 	h.route = strings.Join(slices.Concat(h.Channels, h.Patterns), " ")
+	h.invalid = newInvalidRequests(h.route)
 	return errors.Join(
 		h.resolveMaxAge(),
 		h.resolveLimits(),
@@ -302,7 +304,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	w.Header().Set("Allow", "GET, HEAD, POST")
-	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q opens no stream", r.Method))
+	return h.invalid.answer(w, r, caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q opens no stream: GET and POST do", r.Method)))
 }
 
 // Interface guards

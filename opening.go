@@ -29,20 +29,27 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// open opens a stream and writes its headers. Without one it has answered a
-// request that there is no room for, or the client has gone, unless there is
-// an error.
-func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery, err error) {
+// asked returns what a request asks for, unless it is not valid.
+func (h *Handler) asked(r *http.Request) (channels []string, at hub.Start, err error) {
 	if r.ContentLength > maxBody {
-		return nil, errBodyTooLarge
+		return nil, at, errBodyTooLarge
 	}
-	channels, err := requestChannels(r, h.channels)
-	if err != nil {
-		return nil, caddyhttp.Error(http.StatusBadRequest, err)
+	if channels, err = requestChannels(r, h.channels); err == nil {
+		at, err = requestStart(r, h.from, h.ClientFrom)
 	}
-	at, err := requestStart(r, h.from, h.ClientFrom)
 	if err != nil {
-		return nil, caddyhttp.Error(http.StatusBadRequest, err)
+		return nil, at, caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	return channels, at, nil
+}
+
+// open opens a stream and writes its headers. Without one it has answered a
+// request that is not valid or that there is no room for, or the client has gone,
+// unless there is an error.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery, err error) {
+	channels, at, err := h.asked(r)
+	if err != nil {
+		return nil, h.invalid.answer(w, r, err)
 	}
 	from, err := h.claim.enter()
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
@@ -70,6 +69,7 @@ type PublishHandler struct {
 	cors       *cors
 	protection *http.CrossOriginProtection
 	crossSite  *seldom // refusals of such pages
+	invalid    *invalidRequests
 	claim      *sharedClaim
 	drain      *drain // of bodies that are being received
 	metrics    *publishMetrics
@@ -99,6 +99,7 @@ func (h *PublishHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.claim, h.crossSite = &sharedClaim{claim: own, log: ctx.Logger()}, new(seldom)
+	h.invalid.log = ctx.Logger()
 	h.drain.grace = func() time.Duration { return app.grace }
 	h.drain.beginWith(ctx)
 	h.metrics = newPublishMetrics(own.hub.name, h.Channel)
@@ -114,7 +115,7 @@ func (h *PublishHandler) resolve() error {
 	if h.Channel == "" {
 		return errNoPublishChannel
 	}
-	h.channel, h.drain = canonicalPlaceholders(h.Channel), newDrain()
+	h.channel, h.drain, h.invalid = canonicalPlaceholders(h.Channel), newDrain(), newInvalidRequests(h.Channel)
 	h.drain.reload, h.drain.exit = defaultDrainReload, defaultDrainExit
 	h.protection = http.NewCrossOriginProtection()
 	var invalid error
@@ -157,14 +158,14 @@ func (h *PublishHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 		return nil
 	}
 	w.Header().Set("Allow", http.MethodPost)
-	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q publishes nothing", r.Method))
+	return h.invalid.answer(w, r, caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %q publishes nothing: POST does", r.Method)))
 }
 
 func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) error {
 	channel, err := h.admit(r)
 	if err != nil {
 		leaveBody(w, r)
-		return err
+		return h.invalid.answer(w, r, err)
 	}
 	to, err := h.claim.enter()
 	if err != nil {
@@ -176,7 +177,7 @@ func (h *PublishHandler) servePublish(w http.ResponseWriter, r *http.Request) er
 	defer body.release()
 	if err != nil {
 		leaveBody(w, r)
-		return h.unread(w, channel, err)
+		return h.unread(w, r, channel, err)
 	}
 	return h.publish(w, r, to, channel, body.bytes)
 }
@@ -220,7 +221,8 @@ const payloadTotal = time.Minute
 func (h *PublishHandler) readPayload(w http.ResponseWriter, r *http.Request, to *redisHub) (*payload, error) {
 	p := &payload{all: &to.payloads, most: payloadRoom(to.settings.Load().Budget.Bytes)}
 	if r.ContentLength > h.maxSize {
-		return p, h.tooLarge(fmt.Errorf("the body has %d bytes, at most %d are allowed", r.ContentLength, h.maxSize))
+		return p, h.tooLarge(caddyhttp.Error(http.StatusRequestEntityTooLarge,
+			fmt.Errorf("the body has %d bytes, at most %d are allowed", r.ContentLength, h.maxSize)))
 	}
 	if !hasBody(r) {
 		return p, nil
@@ -236,28 +238,24 @@ func (h *PublishHandler) readPayload(w http.ResponseWriter, r *http.Request, to 
 	if b.isCut() {
 		return p, errDrained
 	}
-	err = fmt.Errorf("reading the request's body: %w", err)
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return p, h.tooLarge(err)
+		return p, h.tooLarge(bodyTooLarge(h.maxSize))
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return p, caddyhttp.Error(http.StatusRequestTimeout, err)
-	}
-	return p, caddyhttp.Error(http.StatusBadRequest, err)
+	return p, bodyError(err, total)
 }
 
 var errDrained = errors.New("this configuration has been replaced, or caddy exits")
 
 func (h *PublishHandler) tooLarge(err error) error {
 	h.metrics.fail(dropTooLarge)
-	return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
+	return err
 }
 
 // unread answers a request whose body was not read to its end. If that was for want of
 // room, or time, it is worth another try.
-func (h *PublishHandler) unread(w http.ResponseWriter, channel string, err error) error {
+func (h *PublishHandler) unread(w http.ResponseWriter, r *http.Request, channel string, err error) error {
 	if !errors.Is(err, errPayloadsFull) && !errors.Is(err, errDrained) {
-		return err
+		return h.invalid.answer(w, r, err)
 	}
 	h.metrics.fail(dropBusy)
 	w.Header().Set("Retry-After", strconv.Itoa(int(publishRetryAfter.Seconds())))

@@ -66,7 +66,7 @@ func TestALargerBodyThanMaxSizeIsRefused(t *testing.T) {
 	before := metricValue(t, p.h.metrics.dropped[dropTooLarge])
 	for why, body := range map[string]io.Reader{
 		"the body has 11 bytes, at most 10 are allowed": strings.NewReader("eleven byte"),
-		"request body too large":                        struct{ io.Reader }{strings.NewReader("eleven byte")}, // without its length
+		"the body has more than 10 bytes":               struct{ io.Reader }{strings.NewReader("eleven byte")}, // without its length
 	} {
 		got := p.request(t.Context(), http.MethodPost, body, nil)
 		if got.status != http.StatusRequestEntityTooLarge || !strings.Contains(got.text, why) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,16 +13,14 @@ import (
 )
 
 // refuse answers a request that has got no stream. One that cannot be answered
-// for a reason of its own, an HTTP error, is not turned away: err is returned.
+// for a reason of its own, an HTTP error, is not turned away: it is not valid.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) error {
 	if _, own := errors.AsType[caddyhttp.HandlerError](reason); own {
-		return reason
+		return h.invalid.answer(w, r, reason)
 	}
 	h.drain.closeConnection(w, r)
 	h.metrics.ends[endTurnedAway].Inc()
-	if heldBack, due := h.turnedAway.now(); due {
-		h.claim.log.Warn("streams are turned away", zap.String("route", h.route), zap.NamedError("newest_reason", reason), zap.Int("held_back", heldBack))
-	}
+	h.turnedAway.warn(h.claim.log, "streams are turned away", zap.String("route", h.route), zap.NamedError("newest_reason", reason))
 	return turnAway(w, r, reason)
 }
 
@@ -40,7 +37,7 @@ const (
 // once; the spec has it come back after the retry time.
 func turnAway(w http.ResponseWriter, r *http.Request, reason error) error {
 	later := jitter(minTurnedAway, maxTurnedAway)
-	if strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "text/event-stream") {
+	if wantsEvents(r) {
 		setHeaders(w.Header())
 		out := append(hub.AppendRetry(nil, later.Milliseconds()), ": "+reason.Error()+"\n"...)
 		_, _ = w.Write(out) // a client that has gone needs no answer
@@ -51,17 +48,10 @@ func turnAway(w http.ResponseWriter, r *http.Request, reason error) error {
 	if errors.Is(reason, errTooManyClientStreams) {
 		status = http.StatusTooManyRequests
 	}
-	if !hasErrorRoutes(r) {
-		http.Error(w, reason.Error(), status)
-		return nil
+	err := caddyhttp.Error(status, reason)
+	if hasErrorRoutes(r, err) {
+		return err
 	}
-	return caddyhttp.Error(status, reason)
-}
-
-// hasErrorRoutes reports whether handle_errors answers errors. Without it,
-// Caddy logs a line for each that is not the client's, with the request's
-// headers and query: whoever is turned away could fill a disk.
-func hasErrorRoutes(r *http.Request) bool {
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return server == nil || server.Errors != nil && len(server.Errors.Routes) > 0
+	http.Error(w, reason.Error(), status)
+	return nil
 }

@@ -84,6 +84,10 @@ func unescaped(part string) string {
 	return part
 }
 
+// maxQuoted is how much, in bytes, an error says of what a client asked for: enough to
+// recognize it.
+const maxQuoted = 32
+
 // maxLast bounds how many messages may be asked for by number. No buffer can
 // be configured larger.
 const maxLast = 10_000_000
@@ -101,7 +105,7 @@ func parseClientStart(key, value string) (hub.Start, error) {
 		// A + that was not escaped is a space in a query.
 		t, err := time.Parse(time.RFC3339, strings.ReplaceAll(value, " ", "+"))
 		if err != nil || t.UnixMilli() < 0 {
-			return hub.Start{}, fmt.Errorf("since is %q, want Unix seconds or an RFC 3339 time", value)
+			return hub.Start{}, fmt.Errorf("since is %q, want Unix seconds or an RFC 3339 time", shortened(value, maxQuoted))
 		}
 		return hub.SinceTime(t.UnixMilli()), nil
 	}
@@ -111,13 +115,13 @@ func parseClientStart(key, value string) (hub.Start, error) {
 	case "live":
 		return hub.Start{}, nil
 	}
-	return hub.Start{}, fmt.Errorf("from is %q, want start or live", value)
+	return hub.Start{}, fmt.Errorf("from is %q, want start or live", shortened(value, maxQuoted))
 }
 
 func parseLast(value string) (hub.Start, error) {
 	n, err := strconv.ParseUint(value, 10, 32) // takes no sign
 	if err != nil || n < 1 || n > maxLast {
-		return hub.Start{}, fmt.Errorf("last is %q, want a number from 1 to %d", value, maxLast)
+		return hub.Start{}, fmt.Errorf("last is %q, want a number from 1 to %d", shortened(value, maxQuoted), maxLast)
 	}
 	return hub.FromLast(int(n)), nil
 }
