@@ -27,9 +27,10 @@ type delivery struct {
 	conn      connHold
 	ending    *ending // nil until the response has begun
 	metrics   *routeMetrics
-	behind    bool // the last write left something for the next stream
-	cut       bool // the client has not taken all that was written
-	broken    bool // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
+	log       *streamLog // nil unless its level is debug
+	behind    bool       // the last write left something for the next stream
+	cut       bool       // the client has not taken all that was written
+	broken    bool       // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
 }
 
 // scratch is what one write needs. It is pooled: thousands of idle streams
@@ -193,6 +194,7 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 				return err
 			}
 			d.metrics.count(b, d.stream, d.hub.memory.Clock.Monotonic())
+			d.log.count(b)
 			if d.ending.passed(d.sink.stall) {
 				return errOverdue // there is no time left for its last words
 			}
@@ -275,7 +277,9 @@ func (d *delivery) send(p []byte) error {
 		if err := d.sink.write(p[:writeChunk]); err != nil {
 			return err
 		}
+		d.log.wrote(writeChunk)
 		p = p[writeChunk:]
 	}
+	d.log.wrote(len(p))
 	return d.sink.write(p)
 }

@@ -19,7 +19,9 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	defer d.release()
 	// An error after this point is the client's connection: there is nobody
 	// to tell, and an error page would land in the stream.
-	h.metrics.ends[d.run()].Inc()
+	end := d.run()
+	h.metrics.ends[end].Inc()
+	d.log.end(end)
 	if d.cut && r.ProtoMajor == 3 {
 		// The end of the response would wait behind what the client has not
 		// taken, and an exit for the stream. This resets it. (Of the other
@@ -70,8 +72,9 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 	if !awaitSettled(d.stream, d.wake, h.openTimeout, &from.subscriber.pauses) {
 		return nil, nil // the client has gone
 	}
-	d.stream.Begin(at, from.memory.Clock.Now())
+	begins := d.stream.Begin(at, from.memory.Clock.Now())
 	h.begin(d, w, r)
+	d.log = openStreamLog(h.claim.log, r, channels, h.patterns, begins)
 	return d, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -234,6 +235,51 @@ func TestAnchorOfAnOldMessageFindsNoOtherOne(t *testing.T) {
 		s = b.opened(got.end, "a")
 		if items := sight(read(s)); len(items) == 0 {
 			t.Errorf("node b sends nothing after %s of node a, which lacks the last message", got.end)
+		}
+	})
+}
+
+func TestBeginSaysWhereTheStreamBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newWorld(t, roomy), newWorld(t, roomy)
+		s := a.opened(cursor{}, "a")
+		b.opened(cursor{}, "a")
+		for i := range 4 * anchorWindow {
+			time.Sleep(time.Second)
+			for _, w := range []*world{a, b} {
+				w.redis.Deliver(hubtest.Message{Channel: "a", Payload: strconv.Itoa(i)})
+				w.ping()
+				w.settle()
+			}
+		}
+		items := read(s).Items
+		got := items[len(items)-1].id
+		byTime, ahead := got, got
+		byTime.anchor = 0
+		ahead.ms += 2 * maxAhead
+		for _, test := range []struct {
+			node *world
+			at   Start
+			want Beginning
+		}{
+			{a, Start{}, BeginsLive},
+			{a, FromStart(), BeginsAtStart},
+			{a, FromLast(2), BeginsAtLast},
+			{a, SinceAgo(time.Second), BeginsSince},
+			{a, SinceTime(1), BeginsSince},
+			{a, ResumeAt(got.String()), BeginsExactly},
+			{b, ResumeAt(got.String()), BeginsByMessage},
+			{b, ResumeAt(byTime.String()), BeginsByTime},
+			{b, ResumeAt(ahead.String()), BeginsUnknown},
+			{b, ResumeAt("nonsense"), BeginsUnknown},
+		} {
+			opened, err := test.node.hub.Open(0, []string{"a"}, nil, NewWaiter())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if begins := opened.Begin(test.at, test.node.hub.Clock.Now()); begins != test.want {
+				t.Errorf("%+v begins at %q, want %q", test.at, begins, test.want)
+			}
 		}
 	})
 }

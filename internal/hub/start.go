@@ -29,6 +29,22 @@ type Start struct {
 	readable bool   // it had the form of an event id
 }
 
+// Beginning says where Begin has placed a stream, for a log.
+type Beginning string
+
+// The beginnings. Those at a cursor may still have gaps, where the buffers do not
+// reach back so far.
+const (
+	BeginsLive      Beginning = "live"
+	BeginsAtStart   Beginning = "start"
+	BeginsAtLast    Beginning = "last"
+	BeginsSince     Beginning = "since"
+	BeginsExactly   Beginning = "cursor: exact"                             // of this epoch
+	BeginsByMessage Beginning = "cursor: other epoch, found by its message" // exactly, too
+	BeginsByTime    Beginning = "cursor: other epoch, found by its time"    // at least once
+	BeginsUnknown   Beginning = "cursor: unknown"                           // everything is sent, with gaps
+)
+
 // FromStart begins with all that is buffered.
 func FromStart() Start { return Start{mode: startAll} }
 
@@ -70,7 +86,7 @@ const (
 	anchorAge   = anchorReach - slack
 )
 
-// Begin places the stream, once, before its first Read. now is Redis's clock in
+// Begin places the stream, once, before its first Read, and says where. now is Redis's clock in
 // Unix milliseconds, 0 if that is not known:
 //
 //	start      the stream begins                              a gap where a source does not reach back
@@ -83,7 +99,7 @@ const (
 //
 // Sources that are confirmed by now are complete from there on; the others get a
 // gap when they are confirmed.
-func (s *Stream) Begin(at Start, now int64) {
+func (s *Stream) Begin(at Start, now int64) Beginning {
 	ms, head := s.progress.load()
 	head, live := s.liveHead(head)
 	s.opened = head
@@ -91,22 +107,14 @@ func (s *Stream) Begin(at Start, now int64) {
 	if live {
 		s.cursor.ms = ms
 	}
-	switch {
-	case at.resume:
-		s.resume(at, now, head)
-	case at.mode == startAll:
-		s.startNear(s.progress.first)
-	case at.mode == startLast:
-		s.startNear(s.placeBeforeLast(at.n, head))
-	case at.mode == startSince:
-		s.startAtTime(at, now)
-	}
 	if at.resume {
+		begins := s.resume(at, now, head)
 		// The cursor stays as the client has it. How old the client's newest
 		// message was is not known, only that its anchor was still good at ms.
 		s.newest = anchored{seq: s.cursor.seq, ms: s.cursor.ms - anchorAge, anchor: s.cursor.anchor}
-		return
+		return begins
 	}
+	begins := s.start(at, now, head)
 	s.newest = s.newestMessage(s.cursor.seq)
 	if s.cursor.seq != head {
 		s.cursor.ms = s.newest.ms // the time at which that place was the head
@@ -114,6 +122,23 @@ func (s *Stream) Begin(at Start, now int64) {
 	if s.cursor.ms != 0 {
 		s.cursor.anchor = s.newest.anchorFor(s.cursor.ms)
 	}
+	return begins
+}
+
+// start places a stream without a cursor.
+func (s *Stream) start(at Start, now int64, head uint64) Beginning {
+	switch at.mode {
+	case startAll:
+		s.startNear(s.progress.first)
+		return BeginsAtStart
+	case startLast:
+		s.startNear(s.placeBeforeLast(at.n, head))
+		return BeginsAtLast
+	case startSince:
+		s.startAtTime(at, now)
+		return BeginsSince
+	}
+	return BeginsLive
 }
 
 // liveHead reports whether every source is live, and moves head over their
@@ -143,36 +168,37 @@ func (s *Stream) liveHead(head uint64) (uint64, bool) {
 //
 // ms is in reach if it and Redis's clock are known, and it is at most maxAhead
 // ahead of that clock.
-func (s *Stream) resume(at Start, now int64, head uint64) {
+func (s *Stream) resume(at Start, now int64, head uint64) Beginning {
 	c := at.cursor
 	if at.readable && c.epoch == s.progress.epoch && c.seq >= s.progress.first && c.seq <= head {
 		s.cursor = c
-		return
+		return BeginsExactly
 	}
 	s.foreign = true
 	if at.readable && c.epoch != s.progress.epoch {
 		s.origin = c
 		if now != 0 && c.ms != 0 && c.ms <= now+maxAhead {
-			s.resumeForeign(c, min(c.ms, now))
-			return
+			return s.resumeForeign(c, min(c.ms, now))
 		}
 	}
 	for _, src := range s.sources {
 		src.unknown = true
 	}
 	s.cursor = cursor{seq: s.progress.first, epoch: s.progress.epoch}
+	return BeginsUnknown
 }
 
 // resumeForeign goes on from a cursor of another epoch: right after the message
 // that its anchor names, else by time. The client has all that was published
 // before ms, whatever place that is here, so ms stays the stream's time.
-func (s *Stream) resumeForeign(c cursor, ms int64) {
+func (s *Stream) resumeForeign(c cursor, ms int64) Beginning {
 	s.cursor = cursor{ms: ms, epoch: s.progress.epoch}
 	if seq, ok := s.findAnchor(c.anchor, ms); ok {
 		s.cursor.seq, s.cursor.anchor = seq, c.anchor
-		return
+		return BeginsByMessage
 	}
 	s.cursor.seq = s.placeBefore(ms - slack)
+	return BeginsByTime
 }
 
 // placeBefore returns the last place before everything that was received at or
