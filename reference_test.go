@@ -333,7 +333,7 @@ func markdownAnchors(t *testing.T, file string) map[string]bool {
 }
 
 func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
-	for _, file := range []string{"README.md", referenceFile, "docs/architecture/redis-pubsub.md", "docs/PROMISES.md", "docs/clients.md", "CONTRIBUTING.md", "docs/security.md", "SECURITY.md"} {
+	for _, file := range []string{"README.md", referenceFile, "docs/architecture/redis-pubsub.md", "docs/PROMISES.md", "docs/clients.md", "CONTRIBUTING.md", "docs/security.md", "SECURITY.md", troubleshootingFile} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -181,6 +181,7 @@ func TestTheLogSaysWhyRedisHangsUp(t *testing.T) {
 	if text := gatewayLogs.text(); !strings.Contains(text, `"error":"connecting to redis: ERR max number of clients reached"`) {
 		t.Error("the reason is not what the log says")
 	}
+	readTroubleshooting(t).has("`connecting to redis: ERR max number of clients reached`")
 }
 
 // Each attempt has a port of its own.
