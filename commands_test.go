@@ -49,6 +49,19 @@ func TestCaddyCommandsWorkWithoutRedis(t *testing.T) {
 	}
 }
 
+// What validate says of the routes it says to whom has asked, on the terminal.
+func TestCaddyValidateTellsOfMistakesInTheRoutes(t *testing.T) {
+	text := fmt.Sprintf(commandConfig, "redis://127.0.0.1:1/0", "127.0.0.1:1", "5s")
+	text = strings.Replace(text, "\tredis_sse jobs {", "\trespond /jobs none\n\tredis_sse jobs {", 1)
+	stdout, stderr, err := runCaddy(t, text, "validate", "--config", "Caddyfile")
+	if err != nil || !strings.Contains(stdout, "Valid configuration") {
+		t.Errorf("%v\n%s\n%s", err, stdout, stderr)
+	}
+	if strings.Count(stderr, "what stands behind it never runs") != 1 || !strings.Contains(stderr, `"instead":"redis_sse /events jobs"`) {
+		t.Errorf("said:\n%s", stderr)
+	}
+}
+
 func TestBadRedisURLsAreNamedWithoutTheirPassword(t *testing.T) {
 	const password = "s3cr3t-word"
 	t.Setenv("REDISSSE_TEST_URL", "http://user:"+password+"@127.0.0.1:1/0")

@@ -1,6 +1,10 @@
 package redissse
 
-import "go.uber.org/zap/zapcore"
+import (
+	"slices"
+
+	"go.uber.org/zap/zapcore"
+)
 
 // Caddy logs a handler with all its exported fields (the option trace of a server's logs).
 // These log it without its URL.
@@ -18,6 +22,10 @@ func (h *PublishHandler) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	to.AddString("route", h.Channel)
 	return nil
 }
+
+func (h *Handler) configured() []string { return slices.Concat(h.Channels, h.Patterns) }
+
+func (h *PublishHandler) configured() []string { return []string{h.Channel} }
 
 // Interface guards
 var (

@@ -3,342 +3,347 @@ package redissse
 import (
 	"encoding/json"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
+	_ "github.com/caddyserver/caddy/v2/modules/logging"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
 
-// Each file is a mistake as somebody types it, and all that Caddy then says: an error, or what is logged at
-// WARN where a configuration may be meant so. The form and how to write them anew: see adaptFiles.
-const mistakeFiles = "testdata/mistakes/*.caddyfiletest"
+// loggedMistake is what is logged of one.
+type loggedMistake struct{ Msg, Site, Route, Because, Instead string }
 
-func TestMistakes(t *testing.T) {
-	goldenFiles(t, mistakeFiles, func(t *testing.T, file, input, want string) {
-		got := complaint(t, input)
-		if os.Getenv("UPDATE_GOLDEN") != "" {
-			if err := os.WriteFile(file, []byte(input+adaptSeparator+got+"\n"), 0o666); err != nil {
+// mistakesIn are those that are logged of a configuration when it is validated.
+func mistakesIn(t *testing.T, config []byte) []loggedMistake {
+	t.Helper()
+	var parsed caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	adaptLogHere(t, &parsed)
+	gatewayLogs.reset()
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Fatalf("%v\n%s", err, config)
+	}
+	return loggedMistakes(t)
+}
+
+// adaptLogHere has a configuration keep nothing and log to gatewayLogs.
+func adaptLogHere(t *testing.T, config *caddy.Config) {
+	t.Helper()
+	config.Admin = &caddy.AdminConfig{Disabled: true}
+	config.StorageRaw = []byte(`{"module": "file_system", "root": "` + t.TempDir() + `"}`)
+	config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{
+		WriterRaw: []byte(`{"output": "gateway_test"}`), EncoderRaw: []byte(`{"format": "json"}`),
+	}}}}
+}
+
+func loggedMistakes(t *testing.T) (found []loggedMistake) {
+	t.Helper()
+	for line := range strings.Lines(gatewayLogs.text()) {
+		var m loggedMistake
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		if m.Instead != "" {
+			if !strings.Contains(line, `"level":"warn","ts"`) || !strings.Contains(line, `"logger":"redis_sse"`) {
+				t.Errorf("not a warning of the app: %s", line)
+			}
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// inSite is a Caddyfile with a site.
+func inSite(lines string) string { return "http://example.com {\n" + lines + "\n}\n" }
+
+const (
+	copiesUser = " 127.0.0.1:1 {\nuri /auth\ncopy_headers X-User-Id\n}\n"
+	asksOnly   = " 127.0.0.1:1 {\nuri /auth\n}\n"
+	asksBob    = " {\nbob $2a$14$B4fAmSWyDZVX/nb6JgHz1eNmb2soSIf7GSaip2BHqIL6gKJbcFwWK\n}\n"
+	app        = "reverse_proxy 127.0.0.1:1\n"
+	byUser     = "user:{header.X-User-Id}"
+	byUserLong = "user:{http.request.header.X-User-Id}"
+)
+
+const (
+	tellsWhole     = "redis_sse without a matcher answers all requests of its site: what stands behind it never runs"
+	tellsAnswered  = "redis_sse never runs: what stands before it answers all of its requests"
+	tellsTaken     = "redis_sse never runs: a handle before it takes all of its requests, and only one runs"
+	tellsTwice     = "redis_sse never runs: another one before it answers the same requests"
+	tellsBoth      = "redis_sse_publish never runs: redis_sse before it answers the same requests, also POST"
+	tellsOutside   = "redis_sse never runs: its path is none of those that what stands around it is for"
+	tellsStripped  = "redis_sse never runs: its path is compared when handle_path or uri has taken the beginning away"
+	tellsNoPart    = "redis_sse answers each request with 400: its path has no such part"
+	tellsForged    = "redis_sse lets clients choose the channel with a header: nothing before it removes or sets what they send"
+	tellsUncovered = "redis_sse lets clients choose the channel with a header: what removes or sets it is not for all of its paths, such as "
+	tellsEverybody = "redis_sse lets everybody in: what asks who it is stands behind it and never runs"
+
+	handleInstead  = "handle /events { redis_sse news } in place of the line, or a matcher for what stands before it"
+	twiceInstead   = "one redis_sse with all channels, or a path of its own"
+	bothInstead    = "a path of its own, or matchers with method GET for redis_sse and method POST for redis_sse_publish"
+	copyInstead    = "copy_headers X-User-Id in a forward_auth with the same matcher; or a remote_ip matcher, if a proxy in front sets the header"
+	swapInstead    = "the two the other way round"
+	outsideInstead = "redis_sse /api/events news, or handle_path in place of handle"
+)
+
+// mistakeCase is a site, and the one mistake in it: all but the site.
+type mistakeCase struct{ name, lines, text, route, because, instead string }
+
+var mistakeCases = []mistakeCase{
+	// The page, too, becomes a stream.
+	{"no matcher beside an app", "redis_sse news\n" + app, tellsWhole, "redis_sse news", "reverse_proxy", "redis_sse /events news"},
+	{"no slash", "redis_sse events news\nfile_server", tellsWhole, "redis_sse events news", "file_server",
+		"redis_sse /events events news or, if events is meant as a path, redis_sse /events news"},
+	{"no matcher beside a text", "redis_sse news\nrespond /health ok", tellsWhole, "redis_sse news", "static_response", "redis_sse /events news"},
+	{"no matcher, in a handle", "handle {\nredis_sse news\n}\n" + app, tellsWhole, "redis_sse news", "reverse_proxy", "redis_sse /events news"},
+
+	{"a handle for all else", "redis_sse /events news\nhandle {\n" + app + "}", tellsAnswered, "redis_sse /events news", "reverse_proxy", handleInstead},
+	{"a redirection of all", "redir https://example.org{uri}\nredis_sse /events news", tellsAnswered, "redis_sse /events news", "static_response", handleInstead},
+	{"behind an app in a route", "route {\n" + app + "redis_sse /events news\n}", tellsAnswered, "redis_sse /events news", "reverse_proxy", handleInstead},
+	{"behind files in a route", "route {\nfile_server\nredis_sse /events news\n}", tellsAnswered, "redis_sse /events news", "file_server", handleInstead},
+	{"behind a wider path", "route {\nrespond /e* no\nredis_sse /events news\n}", tellsAnswered, "redis_sse /events news", "static_response", handleInstead},
+	{"another handle with its path", "route {\nhandle /e* {\nheader A b\n}\nhandle /events {\nredis_sse news\n}\n}", tellsTaken, "redis_sse /events news", "handle", "all of it in one handle"},
+	{"a named route", "handle {\ninvoke app\n}\nredis_sse /events news", tellsAnswered, "redis_sse /events news", "reverse_proxy", handleInstead},
+
+	{"two with one path", "redis_sse /events a\nredis_sse /events b", tellsTwice, "redis_sse /events b", "redis_sse /events a", twiceInstead},
+	{"two handles with one path", "handle /events {\nredis_sse a\n}\nhandle /events {\nredis_sse b\n}", tellsTwice, "redis_sse /events b", "redis_sse /events a", twiceInstead},
+	{"two with one expression", "@a path_regexp ^/e\nredis_sse @a a\nredis_sse @a b", tellsTwice, "redis_sse b", "redis_sse a", twiceInstead},
+	{"both with one path", "redis_sse /events a\nredis_sse_publish /events b", tellsBoth, "redis_sse_publish /events b", "redis_sse /events a", bothInstead},
+
+	{"another path around", "handle /api/* {\nredis_sse /events news\n}", tellsOutside, "redis_sse /events news", "/api/*", outsideInstead},
+	{"its path once more", "handle /events {\nredis_sse /events/* news\n}", tellsOutside, "redis_sse /events/* news", "/events", "redis_sse news"},
+	{"a path that is stripped", "handle_path /api/* {\nredis_sse /api/events news\n}", tellsStripped, "redis_sse /api/events news", "/api", "redis_sse /events news"},
+	{"a path that uri strips", "uri strip_prefix /api\nredis_sse /api/events news", tellsStripped, "redis_sse /api/events news", "/api", "redis_sse /events news"},
+	{"no such part", "redis_sse /rooms {path.1}", tellsNoPart, "redis_sse /rooms {http.request.uri.path.1}", "{http.request.uri.path.1}",
+		"redis_sse /rooms/* {http.request.uri.path.1}"},
+
+	{"a header", "redis_sse /events " + byUser, tellsForged, "redis_sse /events " + byUserLong, "X-User-Id", copyInstead},
+	{"a header that is not copied", "forward_auth /events" + asksOnly + "redis_sse /events " + byUser, tellsForged,
+		"redis_sse /events " + byUserLong, "X-User-Id", copyInstead},
+	{"a header that is copied elsewhere", "forward_auth /me/*" + copiesUser + "redis_sse /events " + byUser, tellsUncovered + "/events",
+		"redis_sse /events " + byUserLong, "X-User-Id", copyInstead},
+	{"a header that is copied below", "forward_auth /me/*" + copiesUser + "redis_sse /me " + byUser, tellsUncovered + "/me",
+		"redis_sse /me " + byUserLong, "X-User-Id", copyInstead},
+	{"a header that is copied at some of its paths", "forward_auth /me" + copiesUser + "redis_sse /me* " + byUser, tellsUncovered + "/mex",
+		"redis_sse /me* " + byUserLong, "X-User-Id", copyInstead},
+	{"a header that is copied behind", "route /me {\nredis_sse " + byUser + "\nrequest_header -X-User-Id\n}", tellsForged,
+		"redis_sse /me " + byUserLong, "X-User-Id", copyInstead},
+	{"authentication behind", "route /events {\nredis_sse news\nbasic_auth" + asksBob + "}", tellsEverybody, "redis_sse /events news", "authentication", swapInstead},
+	{"forward_auth behind", "route /events {\nredis_sse news\nforward_auth" + asksOnly + "}", tellsEverybody, "redis_sse /events news", "reverse_proxy", swapInstead},
+}
+
+func TestMistakesInTheRoutesAreTold(t *testing.T) {
+	for _, c := range mistakeCases {
+		t.Run(c.name, func(t *testing.T) {
+			config, err := adapt("&(app) {\n" + app + "}\n" + inSite(c.lines))
+			if err != nil {
 				t.Fatal(err)
 			}
-			return
-		}
-		if got == "" || got != want {
-			t.Errorf("%s: got\n%s\nwant\n%s", file, got, want)
-		}
-	})
+			want := loggedMistake{c.text, "example.com", c.route, c.because, c.instead}
+			if got := mistakesIn(t, config); len(got) != 1 || got[0] != want {
+				t.Errorf("got  %+v\nwant %+v\n%s", got, want, config)
+			}
+		})
+	}
 }
 
-// complaint is what "caddy validate" says about a Caddyfile.
-func complaint(t *testing.T, input string) string {
-	t.Helper()
-	config, err := adapt(input)
-	if err != nil {
-		return err.Error()
-	}
-	loaded := adaptLoad(t, config)
-	loaded.Logging = new(caddy.Logging)
-	const logging = `{"logs":{"default":{"level":"WARN","writer":{"output":"gateway_test"}}}}`
-	if err := caddy.StrictUnmarshalJSON([]byte(logging), loaded.Logging); err != nil {
-		t.Fatal(err)
-	}
-	gatewayLogs.reset()
-	if err := caddy.Validate(loaded); err != nil {
-		return err.Error()
-	}
-	return strings.TrimSpace(logTime.ReplaceAllString(gatewayLogs.text(), ""))
-}
-
-var logTime = regexp.MustCompile(`"ts":[0-9.e+]+,`)
-
-// A line may be the rest of a secret, and a URL may hold one wherever it stands.
-func TestComplaintsKeepSecrets(t *testing.T) {
-	for _, input := range []string{
-		"{\nredis_sse redis://:hunter2@localhost\n}",
-		"{\nredis_sse redis://:hunter2@localhost {\nlinger 1m\n}\n}",
-		"{\nredis_sse :hunter2@localhost:6379\n}",
-		"{\nredis_sse main redis://:hunter2@localhost\n}",
-		"{\nredis_sse {\nredis redis://:hunter2 @localhost\n}\n}",
-		"{\nredis_sse {\nredis redis://:x\nhunter2@localhost\n}\n}",
-		"{\nredis_sse {\nredis redis://:x\nbuffer:hunter2@localhost\n}\n}",
-		":80 {\nredis_sse /e redis://:hunter2@localhost\n}",
-		":80 {\nredis_sse /e news redis://:hunter2@localhost\n}",
-		":80 {\nredis_sse /e news {\nhub redis://:hunter2@localhost\n}\n}",
-		":80 {\nredis_sse /e news {\nhub main :hunter2@localhost\n}\n}",
-		":80 {\nredis_sse /e news {\npattern rediss://:hunter2@localhost\n}\n}",
-		":80 {\nredis_sse /e news {\nchannel unix://:hunter2@/run/redis.sock\n}\n}",
-		":80 {\nredis_sse_publish /p redis://:hunter2@localhost\n}",
-		":80 {\nredis_sse_publish /p news {\nredis redis://localhost hunter2\n}\n}",
+// Each is what one of the mistakes looks like, and is none.
+func TestWhatOnlyLooksLikeAMistake(t *testing.T) {
+	for _, lines := range []string{
+		"redis_sse news",
+		"redis_sse a b",
+		"redis_sse news\nencode gzip\nlog",
+		"redis_sse news\nrespond 204", // to OPTIONS
+		"redis_sse news\n@options method OPTIONS\nrespond @options ok",
+		"handle /events {\nredis_sse news\nrespond 204\n}",
+		"handle /api/* {\n" + app + "}\nhandle {\nredis_sse news\n}",
+		"handle /events {\nredis_sse news\n}\nhandle {\n" + app + "}",
+		"handle_path /api/* {\n" + app + "}\nredis_sse /events news",
+		"redis_sse /events news\nhandle {\nheader A b\n}", // answers nothing
+		"redis_sse /events news\n@no not path /events\nhandle @no {\n" + app + "}",
+		"@out not header Cookie *\nredir @out /login\nredis_sse /events news",
+		"route {\nredis_sse /events news\nfile_server\n}",
+		"route {\nfile_server {\npass_thru\n}\nredis_sse /events news\n}",
+		"route {\nrespond /events/* no\nredis_sse /events news\n}",
+		"redis_sse /a a\nredis_sse /b b\nredis_sse /a/* c",
+		"@get {\nmethod GET\npath /events\n}\nredis_sse @get a\nredis_sse_publish /events b",
+		"redis_sse /events a\n@old path /events\nroute {\nrewrite @old /new\nredis_sse /new b\n}",
+		"handle /api/* {\nredis_sse /api/events news\n}",
+		"handle_path /api/* {\nredis_sse /events news\n}",
+		"handle /a* {\nhandle /*b {\nredis_sse news\n}\n}",
+		"@old header A b\nuri @old strip_prefix /v1\nredis_sse /v1/events news",
+		"route {\nhandle /a {\nuri strip_prefix /v1\n}\nredis_sse /v1/events news\n}",
+		"redis_sse /rooms/* {path.1}",
+		"redis_sse /rooms/all {path.1}",
+		"handle_path /rooms/* {\nredis_sse {path.0}\n}",
+		"@room path_regexp ^/rooms\nredis_sse @room {path.1}",
+		"forward_auth /me*" + copiesUser + "redis_sse /me/events " + byUser,
+		"forward_auth /me/events /events" + copiesUser + "redis_sse /me/events " + byUser,
+		"forward_auth" + copiesUser + "redis_sse /events " + byUser + "\nredis_sse_publish /publish " + byUser,
+		"@e path_regexp ^/e\nforward_auth @e" + copiesUser + "redis_sse /events " + byUser,
+		"handle /me/* {\nforward_auth" + copiesUser + "redis_sse " + byUser + "\n}",
+		"request_header X-User-Id 7\nredis_sse /events " + byUser,
+		"request_header -X-*\nredis_sse /events " + byUser,
+		"basic_auth" + asksBob + "redis_sse /events " + byUser,
+		"@front {\nremote_ip 10.0.0.0/8\npath /events\n}\nredis_sse @front " + byUser,
+		"bind 127.0.0.1\nredis_sse /events " + byUser,
+		"redis_sse /events {header.X-Api-Key} {header.Accept-Language} {query.a} {path.0} {cookie.a}",
+		"basic_auth /events" + asksBob + "redis_sse /events news",
 	} {
-		if got := complaint(t, input); got == "" || strings.Contains(got, "hunter2") {
-			t.Errorf("%q: %s", input, got)
-		}
-	}
-}
-
-// inBlock is a Caddyfile with a line in a block.
-func inBlock(b block, line string) string {
-	switch b.place {
-	case new(Hub).block().place:
-		return "{\nredis_sse {\n" + line + "\n}\n}\n"
-	case new(Buffer).block().place:
-		return "{\nredis_sse {\nbuffer {\n" + line + "\n}\n}\n}\n"
-	case new(Publisher).block().place:
-		return "{\nredis_sse {\npublisher {\n" + line + "\n}\n}\n}\n"
-	case new(Handler).block().place:
-		return ":80 {\nredis_sse /e news {\n" + line + "\n}\n}\n"
-	}
-	return ":80 {\nredis_sse_publish /p {\nchannel news\n" + line + "\n}\n}\n"
-}
-
-// What errors propose is a configuration.
-func TestTheExamplesOfUsagesAdapt(t *testing.T) {
-	for _, b := range allBlocks() {
-		for _, o := range b.options {
-			line := o.String()
-			if o.inner != nil {
-				line += "\n}"
-			}
-			if o.name == "channel" && b.place == new(PublishHandler).block().place {
-				continue // of which there is one: inBlock has it
-			}
-			if _, err := adapt(inBlock(b, line)); err != nil {
-				t.Errorf("%s: %q: %v", b.place, line, err)
-			}
-		}
-	}
-}
-
-func TestALineWithoutItsArgumentsTellsTheUsage(t *testing.T) {
-	for _, b := range allBlocks() {
-		for _, o := range b.options {
-			_, err := adapt(inBlock(b, o.name))
-			switch {
-			case o.inner != nil || o.args == "":
-				if err != nil {
-					t.Errorf("%s: %q: %v", b.place, o.name, err)
-				}
-				_, err = adapt(inBlock(b, o.name+" x"))
-				if err == nil || !strings.Contains(err.Error(), o.name+" takes no argument") {
-					t.Errorf("%s: %q with an argument: %v", b.place, o.name, err)
-				}
-			case o.name == "redis":
-				if err == nil || !strings.Contains(err.Error(), "redis wants a URL") || !strings.Contains(err.Error(), "{env.NAME}") {
-					t.Errorf("%s: %q: %v", b.place, o.name, err)
-				}
-			case err == nil || !strings.Contains(err.Error(), o.name+" wants "+o.args+", as in") || !strings.Contains(err.Error(), hintUnset):
-				t.Errorf("%s: %q: %v", b.place, o.name, err)
-			}
-		}
-	}
-}
-
-func TestAnOptionInTheWrongBlockIsToldWhereItBelongs(t *testing.T) {
-	for _, b := range allBlocks() {
-		for _, home := range allBlocks() {
-			for _, o := range home.options {
-				if b.find(o.name) != nil {
-					continue
-				}
-				_, err := adapt(inBlock(b, o.String()))
-				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q: it belongs in ", o.name)) || !strings.Contains(err.Error(), home.place) {
-					t.Errorf("%q in %s: %v", o.name, b.place, err)
-				}
-			}
-		}
-	}
-}
-
-// One letter left out, put in or replaced: none of that makes another option of the block.
-func TestAMisspelledOptionIsToldTheRightOne(t *testing.T) {
-	for _, b := range allBlocks() {
-		for _, o := range b.options {
-			if len(o.name) < 5 {
-				continue // too little is left to tell by
-			}
-			half := len(o.name) / 2
-			for _, word := range []string{o.name[:half] + o.name[half+1:], o.name[:half] + "x" + o.name[half:], o.name[:half] + "z" + o.name[half+1:], o.name + "s"} {
-				if slices.Contains(b.names(), word) {
-					continue // max_streams
-				}
-				if near := nearest(word, b.names()); near != o.name {
-					t.Errorf("%q of %s is taken for %q, not %q", word, b.place, near, o.name)
-				}
-			}
-		}
-	}
-	for _, far := range []string{"foo", "ab", "reverse_proxy", "handle", "email"} {
-		for _, b := range allBlocks() {
-			if near := nearest(far, b.names()); near != "" {
-				t.Errorf("%q is taken for %q", far, near)
-			}
-		}
-	}
-}
-
-// writeGrammar is a block as the documentation has it.
-func writeGrammar(head, indent string, b block) string {
-	width := 0
-	for _, name := range b.names() {
-		width = max(width, len(name))
-	}
-	lines := []string{indent + head + " {"}
-	for _, o := range b.options {
-		if o.inner != nil {
-			lines = append(lines, writeGrammar(o.name, indent+"    ", *o.inner))
-		} else {
-			lines = append(lines, strings.TrimRight(fmt.Sprintf("%s    %-*s %s", indent, width, o.name, o.args), " "))
-		}
-	}
-	return strings.Join(append(lines, indent+"}"), "\n")
-}
-
-// docOf returns the comment of a type, which Caddy's site shows as the module's documentation.
-func docOf(t *testing.T, file, name string) string {
-	t.Helper()
-	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, declared := range parsed.Decls {
-		if g, ok := declared.(*ast.GenDecl); ok && g.Tok == token.TYPE && g.Specs[0].(*ast.TypeSpec).Name.Name == name {
-			return g.Doc.Text()
-		}
-	}
-	t.Fatalf("%s has no type %s", file, name)
-	return ""
-}
-
-// codeBlocks returns the indented blocks of a comment, without the indentation.
-func codeBlocks(doc string) (blocks []string) {
-	in := false
-	for line := range strings.Lines(doc) {
-		code, ok := strings.CutPrefix(line, "\t")
-		switch {
-		case ok && in:
-			blocks[len(blocks)-1] += code
-		case ok:
-			blocks = append(blocks, code)
-		}
-		in = ok || in && line == "\n"
-		if in && !ok {
-			blocks[len(blocks)-1] += line
-		}
-	}
-	for i := range blocks {
-		blocks[i] = strings.TrimSpace(blocks[i])
-	}
-	return blocks
-}
-
-func TestTheModuleDocumentationHasTheGrammarAndAnExample(t *testing.T) {
-	for _, c := range []struct {
-		file, name, head string
-		block            block
-	}{
-		{"module.go", "App", "redis_sse [<name>]", new(Hub).block()},
-		{"handler.go", "Handler", "redis_sse [<matcher>] [<channel>...]", new(Handler).block()},
-		{"publish.go", "PublishHandler", "redis_sse_publish [<matcher>] [<channel>]", new(PublishHandler).block()},
-	} {
-		blocks := codeBlocks(docOf(t, c.file, c.name))
-		if len(blocks) != 2 {
-			t.Errorf("%s has %d blocks, want the grammar and an example", c.name, len(blocks))
-			continue
-		}
-		if want := writeGrammar(c.head, "", c.block); blocks[0] != want {
-			t.Errorf("the grammar of %s is\n%s\nwant\n%s", c.name, blocks[0], want)
-		}
-		config, err := adapt(blocks[1])
+		config, err := adapt(inSite(lines))
 		if err != nil {
-			t.Errorf("the example of %s: %v", c.name, err)
-			continue
+			t.Fatalf("%s\n%v", lines, err)
 		}
-		t.Setenv("REDIS_URL", adaptDead)
-		adaptValidate(t, config)
-	}
-}
-
-// forms are the ways in which an option may be written: with and without what is in [ ], one of what is
-// between |.
-func forms(args string) (all []string) {
-	for form := range strings.SplitSeq(args, " | ") {
-		if required, optional, ok := strings.Cut(form, " ["); ok {
-			all = append(all, required, required+" "+strings.TrimSuffix(optional, "]"))
-		} else {
-			all = append(all, form)
-		}
-	}
-	return all
-}
-
-func TestTheReferenceHasTheUsagesOfTheGrammar(t *testing.T) {
-	scopes := allBlocks()
-	short := strings.NewReplacer("<d>", "<duration>", "<n>", "<count>")
-	for i, scope := range []string{hubScope, bufferScope, publisherScope, handlerScope, publishScope} {
-		for _, o := range referenceOptions(t) {
-			if o.scope != scope {
-				continue
-			}
-			is := scopes[i].find(o.name)
-			usage := short.Replace(strings.Join(o.args, " "))
-			switch {
-			case is == nil:
-				t.Errorf("%s is no option of %s", o, scopes[i].place)
-			case is.inner != nil:
-				if usage != "{ ... }" {
-					t.Errorf("%s: want %q", o, "{ ... }")
-				}
-			case usage == "<what>" || usage == "<how>": // has a table of its own
-				for _, row := range referenceRows(t, "### `"+o.name+"`", "`"+o.name+"`") {
-					if value := short.Replace(strings.Trim(row["`"+o.name+"`"], "`")); !slices.Contains(forms(is.args), value) {
-						t.Errorf("%s %s is none of %q", o, value, is.args)
-					}
-				}
-			case !slices.Contains(forms(is.args), usage):
-				t.Errorf("%s: want %q", o, is.args)
-			}
+		if got := mistakesIn(t, config); got != nil {
+			t.Errorf("%s\nis told of: %+v", lines, got)
 		}
 	}
 }
 
-// The same mistake in JSON is told in the same words.
-func TestJSONIsToldTheSameOfAChannel(t *testing.T) {
-	for channel, want := range map[string]string{
-		"user:${user}":               "is a shell's",
-		"user:{{user}}":              "one brace on each side",
-		"user:{http.request.uri":     "has no }",
-		"news{":                      "perhaps a space is missing",
-		"redis://:hunter2@localhost": "goes on a redis line",
-	} {
-		text, err := json.Marshal(channel)
+// caddyfileBlocks are those of a page.
+var caddyfileBlocks = regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
+
+func TestNothingThatWeShowIsAMistake(t *testing.T) {
+	for _, name := range []string{"REDIS_URL", "ANALYTICS_REDIS_URL"} {
+		t.Setenv(name, "redis://127.0.0.1:1")
+	}
+	t.Setenv("DEMO_BACKEND", "127.0.0.1:1")
+	t.Setenv("PUBLISH_HASH", "$2a$14$B4fAmSWyDZVX/nb6JgHz1eNmb2soSIf7GSaip2BHqIL6gKJbcFwWK")
+	texts := map[string]string{}
+	var pages []string
+	for _, glob := range []string{"examples/*/*Caddyfile", "*.md", "docs/*.md", "docs/*/*.md", "examples/*/*.md"} {
+		files, err := filepath.Glob(glob)
+		if err != nil || files == nil {
+			t.Fatalf("%s: %v, %v", glob, files, err)
+		}
+		pages = append(pages, files...)
+	}
+	for _, file := range pages {
+		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, handler := range []string{`{"handler":"redis_sse","channels":[%s]}`, `{"handler":"redis_sse_publish","channel":%s}`} {
-			err := caddy.Validate(adaptLoad(t, validateServer(fmt.Sprintf(handler, text), `{}`)))
-			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("%s in %s: %v", channel, handler, err)
+		if !strings.HasSuffix(file, ".md") {
+			texts[file] = string(text)
+		}
+		for i, block := range caddyfileBlocks.FindAllStringSubmatch(string(text), -1) {
+			texts[fmt.Sprint(file, " ", i)] = block[1]
+		}
+	}
+	if len(texts) < 20 {
+		t.Fatalf("only %d", len(texts))
+	}
+	for name, text := range texts {
+		config, err := adapt(text)
+		if err != nil {
+			if config, err = adapt(inSite(text)); err != nil { // a part of one
+				t.Errorf("%s: %v", name, err)
+				continue
 			}
+		}
+		if got := mistakesIn(t, config); got != nil {
+			t.Errorf("%s is told of: %+v", name, got)
 		}
 	}
 }
 
-// A name like an address is a name, if its block says where Redis is. Braces may be meant, too.
-func TestWhatLooksLikeAMistakeAndIsNone(t *testing.T) {
-	for _, input := range []string{
-		"{\nredis_sse eu:6379 {\nredis " + adaptDead + "\n}\n}\nexample.com {\nredis_sse /e news {\nhub eu:6379\n}\n}\n",
-		"{\nredis_sse a@b {\nredis " + adaptDead + "\n}\n}\n",
-		"{\nredis_sse tenant:1\n}\nexample.com {\nredis_sse /e news {\nhub tenant:1\n}\n}\n",
-		"example.com {\nredis_sse /e room:\\{7\\}:x a\\{\n}\n",
-		"example.com {\nredis_sse /e {\nchannel /slash @at\npattern a,b {user}:* [a,b]*\n}\n}\n",
-	} {
-		if got := complaint(t, input); got != "" {
-			t.Errorf("%s\n%s", input, got)
+// A configuration that a program writes has no site blocks, and its routes need not be terminal.
+func TestMistakesInJSONAreTold(t *testing.T) {
+	const config = `{"apps": {"http": {"servers": {"s": {"listen": [":8088"], "routes": [
+		{"match": [{"path": ["/events", "/e"]}, {"path": ["/f"]}], "handle": [{"handler": "redis_sse", "channels": ["a"]}]},
+		{"handle": [{"handler": "redis_sse", "patterns": ["b*"]}]},
+		{"match": [{"path": ["/F"], "method": ["GET"]}], "handle": [{"handler": "redis_sse", "channels": ["c"]}]},
+		{"handle": [{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:1"}]}]}
+	]}}}}}`
+	got := mistakesIn(t, []byte(config))
+	want := []loggedMistake{
+		{tellsTwice, ":8088", "redis_sse /f c", "redis_sse /events a", twiceInstead},
+		{tellsWhole, ":8088", "redis_sse b*", "reverse_proxy", "redis_sse /events b*"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// HTTP and HTTPS of one site are servers of their own.
+func TestAMistakeIsToldOnceALoad(t *testing.T) {
+	redis := redistest.Start(t)
+	g := newGateway(t)
+	const routes = "redis_sse /events a\nredis_sse /events b\n"
+	count := func() int { return strings.Count(gatewayLogs.text(), "never runs") }
+	g.load(redis.URL(), "", routes)
+	if n := count(); n != 1 {
+		t.Errorf("told %d times by one load", n)
+	}
+	g.load(redis.URL(), "linger 1m", routes)
+	g.stop()
+	if n := count(); n != 2 {
+		t.Errorf("told %d times by two loads", n)
+	}
+	config, err := adapt("http://example.com, https://example.com {\n" + routes + "}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := mistakesIn(t, config); len(got) != 1 {
+		t.Errorf("of two servers are told %+v", got)
+	}
+}
+
+func TestOfManyMistakesTheFirstAreTold(t *testing.T) {
+	var lines strings.Builder
+	for i := range mostMistakes + 5 {
+		fmt.Fprintf(&lines, "redis_sse /%d a\nredis_sse /%d b\n", i, i)
+	}
+	config, err := adapt(inSite(lines.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := mistakesIn(t, config)
+	if len(got) != mostMistakes || !strings.Contains(gatewayLogs.text(), `"more":5`) {
+		t.Errorf("told %d\n%s", len(got), gatewayLogs.text())
+	}
+}
+
+// Its own error is what to read, and its routes are not complete.
+func TestOfAConfigurationThatFailsNothingIsTold(t *testing.T) {
+	config, err := adapt(inSite("redis_sse /events a\nredis_sse /events b\nredis_sse /c c {\nhub nowhere\n}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	adaptLogHere(t, &parsed)
+	gatewayLogs.reset()
+	if err := caddy.Validate(&parsed); err == nil {
+		t.Error("it is valid")
+	}
+	if got := loggedMistakes(t); got != nil {
+		t.Errorf("told: %+v", got)
+	}
+}
+
+func TestTheReferenceListsTheMistakes(t *testing.T) {
+	text, err := os.ReadFile(referenceFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range mistakeCases {
+		_, said, _ := strings.Cut(c.text, " ")
+		said, _, _ = strings.Cut(said, ", such as /") // which path is of the case
+		if !strings.Contains(string(text), "| `"+said) {
+			t.Errorf("%s does not list %q", referenceFile, said)
 		}
 	}
 }

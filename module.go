@@ -88,6 +88,7 @@ type App struct {
 	log    *zap.Logger
 	claims map[hubKey]*claim
 	grace  time.Duration // Caddy's grace_period; known at Start
+	routes routesOf
 }
 
 // CaddyModule returns the Caddy module information.
@@ -118,6 +119,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 // the background. Handlers may have served requests before; those wait.
 func (a *App) Start() error {
 	a.grace = gracePeriod(a.ctx)
+	a.routes.tell(a.log)
 	for _, c := range a.claims {
 		s := *c.settings
 		s.grace = a.grace
@@ -133,6 +135,7 @@ func (a *App) Stop() error { return nil }
 // Cleanup gives the hubs up. Those that the next configuration or an open
 // stream holds live on.
 func (a *App) Cleanup() error {
+	a.routes.tellUnstarted(a.ctx, a.log)
 	for _, c := range a.claims {
 		c.hub.unregister(a)
 		if err := c.release(); err != nil {
@@ -255,6 +258,7 @@ func acquireFor(ctx caddy.Context, name, redis string) (*App, *claim, error) {
 		return nil, nil, fmt.Errorf("loading the redis_sse app: %w", err)
 	}
 	app := loaded.(*App)
+	app.routes.add(ctx)
 	own, err := app.acquire(name, redis)
 	return app, own, err
 }
