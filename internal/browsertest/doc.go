@@ -1,6 +1,6 @@
 // Package browsertest holds the tests that need real browsers: Debian's Chromium and Firefox open streams of a real Caddy in
 // front of a real Redis, lose them or are refused, and must come back to what they missed; pages of other origins read and
-// publish as cors_origins says.
+// publish as cors_origins says; the README's Caddyfiles, its page and what it has somebody publish fit together.
 //
 //	make test-browser
 //

@@ -13,6 +13,7 @@ const browser = await chromium.launch({
 const context = await browser.newContext({ ignoreHTTPSErrors: true, reducedMotion: 'reduce' });
 context.setDefaultTimeout(50_000); // less than the tests' own, so that it is playwright that says what was waited for
 const pages = new Map();
+const consoles = new Map(); // what each page has logged
 
 const commands = {
   version: async () => browser.version(), // asked for first: it tells that the browser runs
@@ -21,6 +22,8 @@ const commands = {
     const tab = await context.newPage();
     pages.set(page, tab);
     tab.on('pageerror', (err) => console.error(`${page}: ${err}`));
+    consoles.set(page, []);
+    tab.on('console', (line) => consoles.get(page).push(line.text()));
     tab.goto(url, { waitUntil: 'commit' }).catch(() => {});
   },
   close: async ({ page }) => pages.get(page).close(),
@@ -32,6 +35,12 @@ const commands = {
   click: async ({ page, selector }) => pages.get(page).click(selector),
   wait: async ({ page, selector }) => pages.get(page).waitForSelector(selector).then(() => ''),
   text: async ({ page, selector }) => (await pages.get(page).locator(selector).allInnerTexts()).join('\n'),
+  // As somebody would into the console of a page that has come.
+  type: async ({ page, url, script }) => {
+    await pages.get(page).waitForURL(url);
+    await pages.get(page).evaluate(`${script}\n; undefined`);
+  },
+  logged: async ({ page }) => consoles.get(page).join('\n'),
   screenshot: async ({ page, path }) => pages.get(page).screenshot({ path }).then(() => ''),
 };
 

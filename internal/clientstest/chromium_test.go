@@ -65,30 +65,36 @@ func (c *chromium) quit() error {
 	return c.process.EndSoon()
 }
 
-// do has the driver execute a command. The end of the driver ends a wait for its answer.
+// do has the driver execute a command.
 func (c *chromium) do(command map[string]any) error {
+	_, err := c.ask(command)
+	return err
+}
+
+// ask has the driver execute a command, and returns its answer. The end of the driver ends a wait for it.
+func (c *chromium) ask(command map[string]any) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last++
 	command["id"] = c.last
 	line, err := json.Marshal(command)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if _, err := c.stdin.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("driving chromium: %w: %s", err, c.process.Log())
+		return "", fmt.Errorf("driving chromium: %w: %s", err, c.process.Log())
 	}
 	if !c.answers.Scan() {
-		return fmt.Errorf("driving chromium: the driver has ended: %s", c.process.Log())
+		return "", fmt.Errorf("driving chromium: the driver has ended: %s", c.process.Log())
 	}
-	var reply struct{ Error string }
+	var reply struct{ Error, Value string }
 	if err := json.Unmarshal(c.answers.Bytes(), &reply); err != nil {
-		return fmt.Errorf("driving chromium: decoding its answer: %w", err)
+		return "", fmt.Errorf("driving chromium: decoding its answer: %w", err)
 	}
 	if reply.Error != "" {
-		return fmt.Errorf("driving chromium, %q: %s", command["command"], reply.Error)
+		return "", fmt.Errorf("driving chromium, %q: %s", command["command"], reply.Error)
 	}
-	return nil
+	return reply.Value, nil
 }
 
 // openPage opens a page in a tab, which closes with the test.

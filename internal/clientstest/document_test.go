@@ -30,7 +30,8 @@ type blockID struct{ file, heading, lang, has string }
 
 // The blocks, all of which are run.
 var (
-	useCaddyfile = blockID{readmeFile, "Use it", "caddyfile", "redis_sse /events news"}
+	firstCaddyfile = blockID{readmeFile, "Your first stream", "caddyfile", "http://localhost:8088 {"}
+	useCaddyfile   = blockID{readmeFile, "Use it", "caddyfile", "forward_auth"}
 
 	publishShell  = blockID{readmeFile, "Publish", "sh", "redis-cli"}
 	publishPython = blockID{readmeFile, "Publish", "python", "import json, redis"}
@@ -47,7 +48,7 @@ var (
 )
 
 var allBlocks = []blockID{
-	useCaddyfile,
+	firstCaddyfile, useCaddyfile,
 	publishShell, publishPython, publishHTTP, publishNode, publishPHP, publishRuby, publishGo,
 	listenBrowser, listenFetch, listenNode, listenHTTPX,
 }

@@ -85,6 +85,11 @@ func newFront(t *testing.T, g *gateway, channel string, answers ...answer) *fron
 	})
 	mux.HandleFunc("POST /report", f.report)
 	mux.HandleFunc("GET /events", f.stream)
+	mux.HandleFunc("HEAD /events", f.asked)
+	mux.HandleFunc("GET /login", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, "<!doctype html><title>Sign in</title>")
+	})
 	f.server = httptest.NewServer(mux)
 	t.Cleanup(func() {
 		f.loseStreams() // Close waits for them
@@ -151,10 +156,25 @@ func (f *front) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	if a.status != 0 {
 		f.change(func() { v.status = a.status })
-		http.Error(w, "from the front", a.status)
+		refuse(w, a.status)
 		return
 	}
 	f.pass(w, r, v, a, lose)
+}
+
+// asked answers what is no request for the stream, but wants to know how one is answered: as the last one was.
+func (f *front) asked(w http.ResponseWriter, _ *http.Request) {
+	status := 0
+	f.change(func() { status = f.visits[len(f.visits)-1].status })
+	refuse(w, status)
+}
+
+// refuse answers with a status. A redirect is to a login page.
+func refuse(w http.ResponseWriter, status int) {
+	if status == http.StatusFound {
+		w.Header().Set("Location", "/login")
+	}
+	http.Error(w, "from the front", status)
 }
 
 // pass passes a stream on until it ends, which it does as it did, or is lost.

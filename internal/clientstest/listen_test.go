@@ -28,6 +28,7 @@ type trial struct {
 type observed struct {
 	kept      bool // it came back with the id of a cursor
 	passed    bool // what is not a message went where messages go
+	fetched   bool // the state, when it was open for the first time
 	refetched bool
 	stopped   bool
 	back      bool // it asked again ...
@@ -42,9 +43,10 @@ var phrases = map[string]func(o observed) bool{
 	"id kept":                      func(o observed) bool { return o.kept && !o.passed },
 	"id kept, goes to `onmessage`": func(o observed) bool { return o.kept && o.passed },
 
+	"nothing":             func(o observed) bool { return !o.fetched && !o.refetched },
 	"ignored":             func(o observed) bool { return !o.refetched && !o.passed },
 	"goes to `onmessage`": func(o observed) bool { return !o.refetched && o.passed },
-	"`refetch`":           func(o observed) bool { return o.refetched && !o.passed },
+	"`refetch`":           func(o observed) bool { return (o.refetched || o.fetched) && !o.passed },
 
 	"stops":          func(o observed) bool { return o.stopped && !o.back },
 	"comes back":     func(o observed) bool { return o.back && !o.lost },
@@ -80,6 +82,7 @@ func statusThenHold(status int) func(chan struct{}) []answer {
 }
 
 var rows = []row{
+	{name: "opens without a cursor", trial: opens},
 	{name: "`cursor`", trial: cursorIsKept},
 	{name: "`gap`", trial: gapIsTold, alone: true},
 	{name: "connection lost", answers: holdSecond, trial: connectionLost},
@@ -92,7 +95,9 @@ var rows = []row{
 	{name: "refused: `max_channels`", channels: 1, alone: true, trial: refused},
 	{name: "502, 503 from a proxy", answers: statusThenHold(http.StatusBadGateway), trial: answeredByProxy},
 	{name: "502, 503 from a proxy", answers: statusThenHold(http.StatusServiceUnavailable), trial: answeredByProxy},
-	{name: "401", answers: statusThenHold(http.StatusUnauthorized), trial: answeredByProxy},
+	{name: "401, 403", answers: statusThenHold(http.StatusUnauthorized), trial: answeredByProxy},
+	{name: "401, 403", answers: statusThenHold(http.StatusForbidden), trial: answeredByProxy},
+	{name: "302 to a login page", answers: statusThenHold(http.StatusFound), trial: answeredByProxy},
 }
 
 func TestTableSaysWhatClientsDo(t *testing.T) {
@@ -176,6 +181,32 @@ func TestReloadedPageGoesOn(t *testing.T) {
 	tr.expect(1, 2, 3)
 	if first, second := tr.visit(1), tr.visit(2); !slices.Contains(first.ids, second.cursor) {
 		t.Errorf("the page that was loaded again came with cursor %q, want one of %q", second.cursor, first.ids)
+	}
+}
+
+// Neither does it come again, nor does it stop what comes after it.
+func TestWhatApplyThrowsAtIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, 2)
+	for _, c := range clients[:2] { // whose errors end no program
+		t.Run(c.column, func(t *testing.T) {
+			t.Parallel()
+			tr := &trial{t: t, gateway: g, front: newFront(t, g, strings.Trim(c.column, "`")), client: c}
+			tr.begin()
+			tr.publish(1)
+			tr.awaitApplied(1)
+			if c.block == listenBrowser { // in answer to the report of it; the other one comes back by itself
+				tr.front.change(func() { tr.front.command = "reload" })
+			}
+			tr.send("poison")
+			tr.awaitText("poison")
+			tr.awaitEvents(2, "cursor", 1)
+			tr.publish(2)
+			tr.awaitApplied(2)
+			if want := []string{message(1), "poison", message(2)}; !slices.Equal(tr.texts(), want) {
+				t.Errorf("%q were applied, want %q", tr.texts(), want)
+			}
+		})
 	}
 }
 

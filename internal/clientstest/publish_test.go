@@ -105,18 +105,24 @@ func (p publisher) publishes(t *testing.T, g *gateway, stream *ssetest.Stream, c
 // shellCommand runs code with a redis-cli that speaks to the test's Redis.
 func shellCommand(t *testing.T, g *gateway, code string) *exec.Cmd {
 	t.Helper()
+	cmd := exec.Command("sh", "-e", write(t, t.TempDir(), "publish.sh", code))
+	cmd.Env = append(os.Environ(), "PATH="+redisCLI(t, g.redis.Port())+":"+os.Getenv("PATH"))
+	return cmd
+}
+
+// redisCLI makes a directory with a redis-cli that speaks to the Redis on a port.
+func redisCLI(t *testing.T, port int) (dir string) {
+	t.Helper()
 	cli, err := exec.LookPath("redis-cli")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	wrapper := write(t, dir, "redis-cli", "#!/bin/sh\nexec "+cli+" -p "+strconv.Itoa(g.redis.Port())+` "$@"`+"\n")
+	dir = t.TempDir()
+	wrapper := write(t, dir, "redis-cli", "#!/bin/sh\nexec "+cli+" -p "+strconv.Itoa(port)+` "$@"`+"\n")
 	if err := os.Chmod(wrapper, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-e", write(t, dir, "publish.sh", code))
-	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
-	return cmd
+	return dir
 }
 
 // goCommand runs code as what a program does.

@@ -11,6 +11,25 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
+func opens(tr *trial, _ chan struct{}) {
+	tr.begin()
+	if !tr.bare {
+		tr.front.await("the state to be fetched", func() bool { return len(tr.front.reported("refetch")) > 0 })
+	}
+	tr.front.loseStreams() // with a cursor it fetches nothing
+	if !tr.comesBack(2) {
+		return
+	}
+	tr.awaitEvents(2, "cursor", 1)
+	tr.publish(1)
+	tr.awaitApplied(1)
+	all := tr.refetched()
+	if len(all) > 1 {
+		tr.t.Errorf("it refetches %q, want the state once at most", all)
+	}
+	tr.seen.fetched = slices.Equal(all, []string{""})
+}
+
 func cursorIsKept(tr *trial, _ chan struct{}) {
 	tr.begin()
 	tr.awaitEvents(1, "cursor", 3)
@@ -35,7 +54,7 @@ func gapIsTold(tr *trial, _ chan struct{}) {
 	tr.gateway.redis.KillPubSub()
 	tr.awaitEvents(1, "gap", 1)
 	if !tr.bare { // the id of the gap is kept, too: it does not come twice
-		tr.front.await("a refetch", func() bool { return len(tr.front.reported("refetch")) > 0 })
+		tr.front.await("a refetch", func() bool { return len(tr.gaps()) > 0 })
 		tr.front.loseStreams()
 		tr.awaitEvents(2, "cursor", 1)
 	}
@@ -45,7 +64,7 @@ func gapIsTold(tr *trial, _ chan struct{}) {
 		tr.seen.passed = tr.seen.passed || v.Reason != ""
 	}
 	var gap applied
-	for n, data := range tr.refetched() {
+	for n, data := range tr.refetchedGaps() {
 		if err := json.Unmarshal([]byte(data), &gap); err != nil || n > 0 || gap.Channel != tr.front.channel {
 			tr.t.Errorf("refetch %d is of %s (%v), want one of %q", n+1, data, err, tr.front.channel)
 		}
@@ -170,16 +189,21 @@ func message(n int) string {
 
 const text = "grüße, 世界 🎉, \u2028, \u0085"
 
-// publish returns when the gateway has the message: a stream that then opens without a cursor does not get it.
 func (tr *trial) publish(n int) {
+	tr.t.Helper()
+	tr.send(message(n))
+}
+
+// send returns when the gateway has the message: a stream that then opens without a cursor does not get it.
+func (tr *trial) send(payload string) {
 	tr.t.Helper()
 	if tr.witness == nil {
 		tr.witness = ssetest.Open(tr.t, http.DefaultClient, tr.gateway.url+"/streams/"+tr.front.channel)
 		tr.witness.SkipCursor()
 	}
-	tr.gateway.redis.Publish(tr.front.channel, message(n))
-	if got := tr.witness.NextOf("message"); got.Data != message(n) {
-		tr.t.Fatalf("a witness got %q, want message %d", got.Data, n)
+	tr.gateway.redis.Publish(tr.front.channel, payload)
+	if got := tr.witness.NextOf("message"); got.Data != payload {
+		tr.t.Fatalf("a witness got %q, want %q", got.Data, payload)
 	}
 }
 
@@ -196,6 +220,9 @@ func (tr *trial) applied() (all []applied) {
 	tr.front.mu.Lock()
 	defer tr.front.mu.Unlock()
 	for _, data := range tr.front.reported("apply") {
+		if data == "poison" {
+			continue
+		}
 		var v applied
 		if err := json.Unmarshal([]byte(data), &v); err != nil {
 			tr.t.Fatalf("decoding what was applied, %q: %v", data, err)
@@ -208,10 +235,35 @@ func (tr *trial) applied() (all []applied) {
 	return all
 }
 
+// texts are what was applied, as it is.
+func (tr *trial) texts() []string {
+	tr.front.mu.Lock()
+	defer tr.front.mu.Unlock()
+	return tr.front.reported("apply")
+}
+
+// refetched is what was refetched: gaps, and "" where it was all of the state.
 func (tr *trial) refetched() []string {
 	tr.front.mu.Lock()
 	defer tr.front.mu.Unlock()
 	return tr.front.reported("refetch")
+}
+
+func (tr *trial) refetchedGaps() []string {
+	tr.front.mu.Lock()
+	defer tr.front.mu.Unlock()
+	return tr.gaps()
+}
+
+// gaps are those that were refetched. The caller holds the front's lock.
+func (tr *trial) gaps() []string {
+	return slices.DeleteFunc(tr.front.reported("refetch"), func(data string) bool { return data == "" })
+}
+
+// awaitText returns when a text has been applied.
+func (tr *trial) awaitText(text string) {
+	tr.t.Helper()
+	tr.front.await(fmt.Sprintf("%q to be applied", text), func() bool { return slices.Contains(tr.front.reported("apply"), text) })
 }
 
 // awaitApplied returns when a message has been applied.

@@ -46,13 +46,35 @@ func ask(t *testing.T, url string, options ...ssetest.Option) (status int, body 
 	return response.StatusCode, string(text)
 }
 
+// runUseIt runs that Caddyfile of the README, with more of its texts replaced, in front of an app.
+func runUseIt(t *testing.T, redis *redistest.Server, oldNew ...string) (url string) {
+	t.Helper()
+	app, addr := newApp(t), proctest.FreeAddr(t)
+	url = "http://" + addr
+	runCaddy(t, addr, code(t, useCaddyfile, append(oldNew, "{\n\tredis_sse {\n", options+"\tredis_sse {\n", "example.com", url,
+		"forward_auth 127.0.0.1:8000", "forward_auth "+app, "reverse_proxy 127.0.0.1:8000", "reverse_proxy "+app)...), "REDIS_URL="+redis.URL())
+	return url
+}
+
+// Without copy_headers a client chooses whose messages it reads.
+func TestUseItNeedsItsCopyHeaders(t *testing.T) {
+	t.Parallel()
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	redis := redistest.Start(t)
+	url := runUseIt(t, redis, "\t\t\tcopy_headers X-User-Id # also removes one that the browser sent\n", "")
+	forged := ssetest.Open(t, http.DefaultClient, url+"/me/events", ssetest.WithHeader("Cookie", "login=yes"), ssetest.WithHeader("X-User-Id", "1"))
+	forged.SkipCursor()
+	redis.Publish("user:1", "for user 1")
+	if got := forged.Messages(1)[0]; got != "for user 1" {
+		t.Errorf("the stream has %q, want what the README warns of", got)
+	}
+}
+
 func TestUseItDoesWhatItSays(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
-	redis, app, addr := redistest.Start(t), newApp(t), proctest.FreeAddr(t)
-	url := "http://" + addr
-	runCaddy(t, addr, code(t, useCaddyfile, "{\n\tredis_sse {\n", options+"\tredis_sse {\n", "example.com", url,
-		"/me/events 127.0.0.1:8000", "/me/events "+app, "reverse_proxy 127.0.0.1:8000", "reverse_proxy "+app), "REDIS_URL="+redis.URL())
+	redis := redistest.Start(t)
+	url := runUseIt(t, redis)
 
 	news := ssetest.Open(t, http.DefaultClient, url+"/events")
 	news.SkipCursor()
@@ -65,12 +87,15 @@ func TestUseItDoesWhatItSays(t *testing.T) {
 	}
 	for _, channel := range []string{"user:42", "notice:all"} {
 		redis.Publish(channel, "for "+channel)
-		if e := me.NextAfterCursors(); e.Type != channel || e.Data != "for "+channel {
-			t.Errorf("/me/events has %+q, want event %q", e, channel)
+		if got := me.Messages(1)[0]; got != "for "+channel {
+			t.Errorf("/me/events has %q, want what was published to %s", got, channel)
 		}
 	}
-	if status, _ := ask(t, url+"/me/events"); status != http.StatusUnauthorized {
-		t.Errorf("without a cookie /me/events answers %d, want what the app answers", status)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		forged := ssetest.WithHeader("X-User-Id", "42")
+		if status, _ := ask(t, url+"/me/events", ssetest.WithMethod(method), forged); status != http.StatusUnauthorized {
+			t.Errorf("without a cookie %s /me/events answers %d, want what the app answers", method, status)
+		}
 	}
 	if status, body := ask(t, url+"/else"); status != http.StatusOK || body != "the app" {
 		t.Errorf("/else answers %d, %q, want the app", status, body)

@@ -17,6 +17,7 @@ const commands = {
 
 tell(report);
 globalThis.stopped = () => report('stopped');
+globalThis.signIn = stopped;
 addEventListener('error', (e) => report('stopped', e.message));
 addEventListener('unhandledrejection', (e) => report('stopped', String(e.reason)));
 

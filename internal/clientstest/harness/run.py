@@ -4,8 +4,12 @@ import runpy
 import sys
 
 
-def telling(kind):
-    return lambda value: print(json.dumps({"kind": kind, "data": json.dumps(value)}), flush=True)
+def tell(kind, data):
+    print(json.dumps({"kind": kind, "data": data}), flush=True)
 
 
-runpy.run_path(sys.argv[1], init_globals={"apply": telling("apply"), "refetch": telling("refetch")})
+def refetch(gap=None):
+    tell("refetch", json.dumps(gap) if gap else "")
+
+
+runpy.run_path(sys.argv[1], init_globals={"apply": lambda text: tell("apply", text), "refetch": refetch})

@@ -1,6 +1,6 @@
 // What an EventSource does by itself.
 const source = new EventSource('/events');
-source.onmessage = (e) => apply(JSON.parse(e.data));
+source.onmessage = (e) => apply(e.data);
 source.onerror = () => {
   if (source.readyState === EventSource.CLOSED) stopped();
 };

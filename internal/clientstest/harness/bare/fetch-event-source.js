@@ -3,5 +3,5 @@ import { fetchEventSource } from '@microsoft/fetch-event-source';
 
 fetchEventSource('/events', {
   headers: { Authorization: 'Bearer ' + token },
-  onmessage: (e) => apply(JSON.parse(e.data)),
+  onmessage: (e) => apply(e.data),
 }).then(stopped, stopped);

@@ -2,4 +2,4 @@
 import { EventSource } from 'eventsource';
 
 const source = new EventSource('http://localhost:8088/events');
-source.onmessage = (e) => apply(JSON.parse(e.data));
+source.onmessage = (e) => apply(e.data);
