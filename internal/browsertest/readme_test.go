@@ -153,20 +153,10 @@ func newReadmeSite(t *testing.T, b browser, j joint) *readmeSite {
 	s := &readmeSite{t: t, browser: b, redis: redistest.Start(t), addr: proctest.FreeAddr(t), collector: newCollector(t)}
 	app := httptest.NewServer(http.HandlerFunc(s.app))
 	t.Cleanup(app.Close)
-	appAddr := strings.TrimPrefix(app.URL, "http://")
-
 	_, scripts := readme(t, "js")
 	s.listen = scripts["Listen"]
-	_, blocks := readme(t, "caddyfile")
-	text := fmt.Sprintf(j.site, blocks[j.heading])
-	if !strings.Contains(text, "admin off") { // it has global options of its own
-		text = strings.Replace(text, "{\n", globalOptions, 1)
-	}
-	text = strings.NewReplacer("http://localhost:8088", "http://"+s.addr, "example.com", "http://"+s.addr, "127.0.0.1:8000", appAddr).Replace(text)
-	if end := strings.LastIndex(text, "}\n"); !strings.Contains(text, "reverse_proxy") { // the page has to come from somewhere
-		text = text[:end] + "reverse_proxy " + appAddr + "\n}\n"
-	}
 	dir := t.TempDir()
+	text := j.caddyfile(t, "http://"+s.addr, strings.TrimPrefix(app.URL, "http://"))
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +167,21 @@ func newReadmeSite(t *testing.T, b browser, j joint) *readmeSite {
 	proctest.Start(t, cmd).AwaitListening(t, s.addr)
 	s.proxy = redistest.NewProxy(t, s.addr)
 	return s
+}
+
+// caddyfile is all of it, for another site and app.
+func (j joint) caddyfile(t *testing.T, site, app string) string {
+	t.Helper()
+	_, blocks := readme(t, "caddyfile")
+	text := fmt.Sprintf(j.site, blocks[j.heading])
+	if !strings.Contains(text, "admin off") { // it has global options of its own
+		text = strings.Replace(text, "{\n", globalOptions, 1)
+	}
+	text = strings.NewReplacer("http://localhost:8088", site, "example.com", site, "127.0.0.1:8000", app).Replace(text)
+	if end := strings.LastIndex(text, "}\n"); !strings.Contains(text, "reverse_proxy") { // the page has to come from somewhere
+		text = text[:end] + "reverse_proxy " + app + "\n}\n"
+	}
+	return text
 }
 
 func (s *readmeSite) app(w http.ResponseWriter, r *http.Request) {
@@ -243,34 +248,36 @@ type typed struct{ channel, payload string }
 func (s *readmeSite) publishAll() (all []typed) {
 	s.t.Helper()
 	text, _ := readme(s.t, "caddyfile")
-	dir := s.t.TempDir()
-	wrapper := fmt.Sprintf("#!/bin/sh\nPATH=${PATH#*:} exec redis-cli -p %d \"$@\"\n", s.redis.Port())
-	if err := os.WriteFile(filepath.Join(dir, "redis-cli"), []byte(wrapper), 0o700); err != nil {
-		s.t.Fatal(err)
-	}
+	path := s.redis.CLI()
 	for _, found := range typedPublish.FindAllStringSubmatch(text, -1) {
 		cmd := exec.Command("sh", "-c", found[1])
-		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+		cmd.Env = append(os.Environ(), path)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			s.t.Fatalf("%s: %v\n%s", found[1], err, out)
 		}
 		all = append(all, typed{found[2], found[3] + found[4]})
 	}
-	request, err := http.NewRequest(http.MethodPost, "http://"+s.addr+"/publish/news", strings.NewReader("by HTTP"))
+	if text := "by HTTP"; s.posts(text) {
+		all = append(all, typed{"news", text})
+	}
+	return all
+}
+
+// posts tells whether the site publishes what is posted to it, and not the app's page.
+func (s *readmeSite) posts(text string) bool {
+	s.t.Helper()
+	request, err := http.NewRequest(http.MethodPost, "http://"+s.addr+"/publish/news", strings.NewReader(text))
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	request.SetBasicAuth("app", password)
+	s.t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	_ = response.Body.Close()
-	s.t.Cleanup(http.DefaultClient.CloseIdleConnections)
-	if response.Header.Get("Content-Type") == "application/json" {
-		all = append(all, typed{"news", "by HTTP"})
-	}
-	return all
+	return response.Header.Get("Content-Type") == "application/json"
 }
 
 // applies wants the page to apply these texts, and nothing to fail on it.

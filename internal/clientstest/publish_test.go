@@ -106,23 +106,8 @@ func (p publisher) publishes(t *testing.T, g *gateway, stream *ssetest.Stream, c
 func shellCommand(t *testing.T, g *gateway, code string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("sh", "-e", write(t, t.TempDir(), "publish.sh", code))
-	cmd.Env = append(os.Environ(), "PATH="+redisCLI(t, g.redis.Port())+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), g.redis.CLI())
 	return cmd
-}
-
-// redisCLI makes a directory with a redis-cli that speaks to the Redis on a port.
-func redisCLI(t *testing.T, port int) (dir string) {
-	t.Helper()
-	cli, err := exec.LookPath("redis-cli")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir = t.TempDir()
-	wrapper := write(t, dir, "redis-cli", "#!/bin/sh\nexec "+cli+" -p "+strconv.Itoa(port)+` "$@"`+"\n")
-	if err := os.Chmod(wrapper, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // goCommand runs code as what a program does.

@@ -46,8 +46,7 @@ func TestFirstStreamAsTyped(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	n := &newcomer{t: t, dir: dir, addr: proctest.FreeAddr(t), redis: redistest.Start(t)}
-	n.env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir,
-		"PATH="+redisCLI(t, n.redis.Port())+":"+os.Getenv("PATH"))
+	n.env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, n.redis.CLI())
 	write(t, dir, "Caddyfile", options+"\tredis_sse {\n\t\tredis "+n.redis.URL()+"\n\t}\n}\n"+
 		code(t, firstCaddyfile, "localhost:8088", n.addr))
 

@@ -51,8 +51,9 @@ func runUseIt(t *testing.T, redis *redistest.Server, oldNew ...string) (url stri
 	t.Helper()
 	app, addr := newApp(t), proctest.FreeAddr(t)
 	url = "http://" + addr
-	runCaddy(t, addr, code(t, useCaddyfile, append(oldNew, "{\n\tredis_sse {\n", options+"\tredis_sse {\n", "example.com", url,
-		"forward_auth 127.0.0.1:8000", "forward_auth "+app, "reverse_proxy 127.0.0.1:8000", "reverse_proxy "+app)...), "REDIS_URL="+redis.URL())
+	oldNew = append(oldNew, "{\n\tredis_sse {\n", options+"\tredis_sse {\n", "example.com", url,
+		"forward_auth 127.0.0.1:8000", "forward_auth "+app, "reverse_proxy 127.0.0.1:8000", "reverse_proxy "+app)
+	runCaddy(t, addr, code(t, useCaddyfile, oldNew...), "REDIS_URL="+redis.URL())
 	return url
 }
 
@@ -62,7 +63,8 @@ func TestUseItNeedsItsCopyHeaders(t *testing.T) {
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	redis := redistest.Start(t)
 	url := runUseIt(t, redis, "\t\t\tcopy_headers X-User-Id # also removes one that the browser sent\n", "")
-	forged := ssetest.Open(t, http.DefaultClient, url+"/me/events", ssetest.WithHeader("Cookie", "login=yes"), ssetest.WithHeader("X-User-Id", "1"))
+	forged := ssetest.Open(t, http.DefaultClient, url+"/me/events", ssetest.WithHeader("Cookie", "login=yes"),
+		ssetest.WithHeader("X-User-Id", "1"))
 	forged.SkipCursor()
 	redis.Publish("user:1", "for user 1")
 	if got := forged.Messages(1)[0]; got != "for user 1" {

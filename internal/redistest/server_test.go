@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
@@ -227,4 +229,14 @@ func fatal(t *testing.T, f func(testing.TB)) string {
 	}()
 	<-done
 	return r.message
+}
+
+func TestCLISpeaksToItsServer(t *testing.T) {
+	s := Start(t)
+	s.Client().Set(t.Context(), "key", "of this server", 0)
+	cmd := exec.Command("sh", "-c", "redis-cli GET key")
+	cmd.Env = append(os.Environ(), s.CLI())
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "of this server\n" {
+		t.Errorf("redis-cli says %q (%v)", out, err)
+	}
 }
