@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -311,47 +308,4 @@ func (a *adapted) resolved(t *testing.T) string {
 	}
 	return fmt.Sprintf("%s %+v%s drain:%v/%v max_size:%d", redis, hub, handler.String(),
 		a.handler.drain.reload, a.handler.drain.exit, a.publish.maxSize)
-}
-
-var markdownLink = regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
-
-// markdownAnchors returns what links to a file may point at.
-func markdownAnchors(t *testing.T, file string) map[string]bool {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	anchors := map[string]bool{"": true}
-	for line := range strings.Lines(string(text)) {
-		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && line[0] == '#' {
-			title = regexp.MustCompile(`[^a-z0-9_ -]`).ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), "")
-			anchors["#"+strings.ReplaceAll(title, " ", "-")] = true
-		}
-	}
-	return anchors
-}
-
-func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
-	for _, file := range []string{"README.md", referenceFile, "docs/architecture/redis-pubsub.md", "docs/PROMISES.md", "docs/clients.md", "CONTRIBUTING.md", "docs/security.md", "SECURITY.md", troubleshootingFile} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		links := markdownLink.FindAllStringSubmatch(string(text), -1)
-		if len(links) == 0 {
-			t.Errorf("%s has no links", file)
-		}
-		for _, link := range links {
-			target := file
-			if link[1] != "" {
-				target = filepath.Join(filepath.Dir(file), link[1])
-			}
-			if _, err := os.Stat(target); err != nil {
-				t.Errorf("%s links to %s: %v", file, link[0], err)
-			} else if link[2] != "" && !markdownAnchors(t, target)[link[2]] {
-				t.Errorf("%s links to %s: %v", file, link[0], slices.Sorted(maps.Keys(markdownAnchors(t, target))))
-			}
-		}
-	}
 }
