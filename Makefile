@@ -57,7 +57,7 @@ test-browser: ## Run the tests in Chromium and Firefox (Debian's; installed if m
 	@export SCREENSHOTS="$${SCREENSHOTS:-$$(mktemp -d -t caddy-redis-sse-screenshots-XXXXXX)}"; echo "pictures of the demo page: $$SCREENSHOTS"; \
 	go test -race -tags browser -count 1 -parallel 6 -timeout 10m $(TESTFLAGS) ./internal/browsertest
 
-test-clients: ## Run the code of the README and docs/clients.md (Python, Node, PHP, Ruby, Go, Chromium) and examples/fastapi; installs what is missing
+test-clients: ## Run the code of the README, docs/clients.md and the guides (Python, Node, PHP, Ruby, Go, Chromium) and examples/fastapi; installs what is missing
 	@scripts/install-test-tools.sh
 	@scripts/install-browsers.sh
 	@scripts/install-client-tools.sh

@@ -10,16 +10,38 @@ const browser = await chromium.launch({
     '--disable-component-update', '--disable-sync',
   ],
 });
-const context = await browser.newContext({ ignoreHTTPSErrors: true, reducedMotion: 'reduce' });
-context.setDefaultTimeout(50_000); // less than the tests' own, so that it is playwright that says what was waited for
 const pages = new Map();
 const consoles = new Map(); // what each page has logged
+const contexts = new Map();
+
+// Each user has cookies of their own.
+function contextOf(user) {
+  if (!contexts.has(user)) contexts.set(user, newContext());
+  return contexts.get(user);
+}
+
+async function newContext() {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, reducedMotion: 'reduce' });
+  context.setDefaultTimeout(50_000); // less than the tests' own, so that it is playwright that says what was waited for
+  return context;
+}
+
+// Reads from a page, again if that goes elsewhere meanwhile.
+async function read(from) {
+  for (;;) {
+    try {
+      return await from();
+    } catch (err) {
+      if (!err.message.includes('context was destroyed')) throw err;
+    }
+  }
+}
 
 const commands = {
   version: async () => browser.version(), // asked for first: it tells that the browser runs
   // Only asks for the page: whether it comes is the test's question.
-  open: async ({ page, url }) => {
-    const tab = await context.newPage();
+  open: async ({ page, url, user = '' }) => {
+    const tab = await (await contextOf(user)).newPage();
     pages.set(page, tab);
     tab.on('pageerror', (err) => console.error(`${page}: ${err}`));
     consoles.set(page, []);
@@ -32,9 +54,12 @@ const commands = {
     // Painted anew: a screenshot right after it had the page's top twice.
     await pages.get(page).evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   },
+  reload: async ({ page }) => pages.get(page).reload().then(() => ''),
+  eval: async ({ page, expression }) => String(await read(() => pages.get(page).evaluate(expression))),
+  fill: async ({ page, selector, text }) => pages.get(page).fill(selector, text),
   click: async ({ page, selector }) => pages.get(page).click(selector),
   wait: async ({ page, selector }) => pages.get(page).waitForSelector(selector).then(() => ''),
-  text: async ({ page, selector }) => (await pages.get(page).locator(selector).allInnerTexts()).join('\n'),
+  text: async ({ page, selector }) => (await read(() => pages.get(page).locator(selector).allInnerTexts())).join('\n'),
   // As somebody would into the console of a page that has come.
   type: async ({ page, url, script }) => {
     await pages.get(page).waitForURL(url);

@@ -71,27 +71,36 @@ func lines(t *testing.T, file string) []string {
 func documentBlocks(t *testing.T) (blocks []block) {
 	t.Helper()
 	for _, file := range []string{readmeFile, clientsFile} {
-		heading := ""
-		var open *block
-		for _, line := range lines(t, file) {
-			lang, fence := strings.CutPrefix(strings.TrimLeft(line, " "), "```")
-			switch {
-			case fence && open != nil:
-				if open.lang != "console" {
-					blocks = append(blocks, *open)
-				}
-				open = nil
-			case fence:
-				open = &block{file: file, heading: heading, lang: lang}
-			case open != nil:
-				open.code += line + "\n"
-			case strings.HasPrefix(line, "#"):
-				heading = strings.TrimLeft(line, "# ")
+		for _, b := range fileBlocks(t, file) {
+			if b.lang != "console" {
+				blocks = append(blocks, b)
 			}
 		}
-		if open != nil {
-			t.Fatalf("%s: the block under %q has no end", file, open.heading)
+	}
+	return blocks
+}
+
+// fileBlocks returns all fenced blocks of a document.
+func fileBlocks(t *testing.T, file string) (blocks []block) {
+	t.Helper()
+	heading := ""
+	var open *block
+	for _, line := range lines(t, file) {
+		lang, fence := strings.CutPrefix(strings.TrimLeft(line, " "), "```")
+		switch {
+		case fence && open != nil:
+			blocks = append(blocks, *open)
+			open = nil
+		case fence:
+			open = &block{file: file, heading: heading, lang: lang}
+		case open != nil:
+			open.code += line + "\n"
+		case strings.HasPrefix(line, "#"):
+			heading = strings.TrimLeft(line, "# ")
 		}
+	}
+	if open != nil {
+		t.Fatalf("%s: the block under %q has no end", file, open.heading)
 	}
 	return blocks
 }
