@@ -30,6 +30,9 @@ PROMISESFLAGS ?=
 # How "make attack" is run: make attack ATTACKFLAGS='-little', or -caddy FILE for another binary than this module's
 ATTACKFLAGS ?=
 
+# The version that the binaries of "make build" say this module has, such as v1.2.3. Without one it is as git has it.
+VERSION ?=
+
 # How many random histories "make fuzz" plays, and how long it fuzzes each target.
 HISTORIES ?= 20000
 FUZZTIME ?= 3m
@@ -80,7 +83,7 @@ cover: test ## "make test", and print which share of each file it covers; less t
 	@go run ./internal/tools/cover $(PROFILE) $(COVERED)
 
 build: ## Build ./caddy with all standard modules and this one, through xcaddy if it is on PATH
-	@go run ./internal/tools/build -output ./caddy
+	@go run ./internal/tools/build -version '$(VERSION)' -output ./caddy
 
 lint: ## Check formatting, go vet, staticcheck
 	@files=$$(gofmt -s -l .) || exit 1; test -z "$$files" || { echo "not formatted (make fmt):"; echo "$$files"; exit 1; }

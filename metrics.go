@@ -74,7 +74,7 @@ func registerMetrics(registry prometheus.Registerer, more ...prometheus.Collecto
 	for _, c := range append([]prometheus.Collector{
 		metricReceived, metricBadUTF8, metricUnnamed, metricReconnections, metricProbe, metricStreams, metricEnds,
 		metricSent, metricReplayed, metricGaps, metricDelivery,
-		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped,
+		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped, metricBuildInfo,
 	}, more...) {
 		err := registry.Register(c)
 		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !again {

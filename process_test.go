@@ -41,7 +41,13 @@ func runCaddy(t *testing.T, text string, args ...string) (stdout, stderr string,
 // another one's locks.
 func caddyCommand(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(ctx, proctest.Caddy(t), args...)
+	return commandOf(ctx, t, proctest.Caddy(t), args...)
+}
+
+// commandOf is caddyCommand with another binary.
+func commandOf(ctx context.Context, t *testing.T, bin string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, bin, args...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
 	return cmd

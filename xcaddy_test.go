@@ -95,9 +95,17 @@ func TestXcaddyJSONAgreesWithGoMod(t *testing.T) {
 	}
 }
 
-// runBuild runs the build tool with PATH holding nothing but a stub of the
+// builderRun is how the build tool called its builder.
+type builderRun struct {
+	args, env []string
+	gomod     string // of the directory in which it ran
+	output    string // what the tool was told to write
+	err       error  // the tool's
+}
+
+// runBuild runs the build tool, with more flags, with PATH holding nothing but a stub of the
 // given name, which records how it was called and exits with the given status.
-func runBuild(t *testing.T, stub, status string) (args, env []string, output string, err error) {
+func runBuild(t *testing.T, stub, status string, flags ...string) (run builderRun) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("the stub is a shell script")
@@ -114,59 +122,93 @@ func runBuild(t *testing.T, stub, status string) (args, env []string, output str
 	script := "#!/bin/sh\n" +
 		`if [ "$1" = env ]; then echo "$GOFLAGS"; exit; fi` + "\n" +
 		`printf '%s\n' "$@" >"$RECORD.args"` + "\n" +
+		`while IFS= read -r line; do printf '%s\n' "$line"; done <go.mod >"$RECORD.mod"` + "\n" +
 		`printf '%s\n' "XCADDY_GO_BUILD_FLAGS=$XCADDY_GO_BUILD_FLAGS" "GOFLAGS=$GOFLAGS" "CGO_ENABLED=$CGO_ENABLED" >"$RECORD.env"` + "\n" +
 		"exit " + status + "\n"
 	if err := os.WriteFile(filepath.Join(bin, stub), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	record := filepath.Join(dir, "record")
-	output = filepath.Join(dir, "caddy")
-	cmd := exec.Command(tool, "-output", output)
+	run.output = filepath.Join(dir, "caddy")
+	cmd := exec.Command(tool, append(flags, "-output", run.output)...)
 	cmd.Env = append(os.Environ(), "PATH="+bin, "RECORD="+record, "GOFLAGS=-buildvcs=false", "CGO_ENABLED=")
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
-	lines := func(file string) []string {
-		data, err := os.ReadFile(file)
+	recorded := func(kind string) string {
+		data, err := os.ReadFile(record + kind)
 		if err != nil {
 			t.Fatalf("the stub was not run: %v", err)
 		}
-		return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
+		return strings.TrimSuffix(string(data), "\n")
 	}
-	return lines(record + ".args"), lines(record + ".env"), output, err
+	run.err = err
+	run.args, run.env = strings.Split(recorded(".args"), "\n"), strings.Split(recorded(".env"), "\n")
+	run.gomod = recorded(".mod")
+	return run
 }
 
 func TestBuildThroughXcaddy(t *testing.T) {
 	b := loadXcaddyJSON(t)
-	args, env, output, err := runBuild(t, "xcaddy", "0")
-	if err != nil {
-		t.Fatal(err)
+	run := runBuild(t, "xcaddy", "0", "-version", "v1.2.3")
+	if run.err != nil {
+		t.Fatal(run.err)
 	}
-	want := []string{"build", b.CaddyVersion, "--with", xcaddyModule + "=.", "--output", output}
-	if !slices.Equal(args, want) {
-		t.Errorf("xcaddy's arguments = %q, want %q", args, want)
+	want := []string{"build", b.CaddyVersion, "--with", xcaddyModule + "@v1.2.3=.", "--output", run.output}
+	if !slices.Equal(run.args, want) {
+		t.Errorf("xcaddy's arguments = %q, want %q", run.args, want)
 	}
-	if want := "XCADDY_GO_BUILD_FLAGS=" + b.BuildFlags; env[0] != want {
-		t.Errorf("xcaddy's environment has %q, want %q", env[0], want)
+	if want := "XCADDY_GO_BUILD_FLAGS=" + b.BuildFlags; run.env[0] != want {
+		t.Errorf("xcaddy's environment has %q, want %q", run.env[0], want)
 	}
 }
 
 func TestBuildWithoutXcaddy(t *testing.T) {
 	b := loadXcaddyJSON(t)
-	args, env, output, err := runBuild(t, "go", "0")
+	run := runBuild(t, "go", "0", "-version", "v1.2.3")
+	if run.err != nil {
+		t.Fatal(run.err)
+	}
+	if want := []string{"build", "-o", run.output, "."}; !slices.Equal(run.args, want) {
+		t.Errorf("go's arguments = %q, want %q", run.args, want)
+	}
+	if want := []string{"GOFLAGS=-buildvcs=false " + b.BuildFlags, "CGO_ENABLED=0"}; !slices.Equal(run.env[1:], want) {
+		t.Errorf("go's environment has %q, want %q", run.env[1:], want)
+	}
+	gomod, err := os.ReadFile("go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"build", "-o", output, "./cmd/caddy"}; !slices.Equal(args, want) {
-		t.Errorf("go's arguments = %q, want %q", args, want)
+	want := strings.Replace(string(gomod), "module "+xcaddyModule, "module caddy", 1) +
+		"\nrequire " + xcaddyModule + " v1.2.3\nreplace " + xcaddyModule + " => ./plugin0"
+	if run.gomod != want {
+		t.Errorf("go was run with this go.mod:\n%s\nwant:\n%s", run.gomod, want)
 	}
-	if want := []string{"GOFLAGS=-buildvcs=false " + b.BuildFlags, "CGO_ENABLED=0"}; !slices.Equal(env[1:], want) {
-		t.Errorf("go's environment has %q, want %q", env[1:], want)
+}
+
+// Whoever has no git, or only the files, gets a binary all the same.
+func TestBuildOfAnUnknownVersion(t *testing.T) {
+	run := runBuild(t, "xcaddy", "0")
+	if with := xcaddyModule + "@v0.0.0-unknown=."; run.err != nil || !slices.Contains(run.args, with) {
+		t.Errorf("xcaddy's arguments = %q (%v), want %q among them", run.args, run.err, with)
+	}
+	run = runBuild(t, "go", "0")
+	if line := xcaddyModule + " v0.0.0-unknown\n"; run.err != nil || !strings.Contains(run.gomod, line) {
+		t.Errorf("go was run with this go.mod (%v), want %q in it:\n%s", run.err, line, run.gomod)
+	}
+}
+
+func TestBuildTakesNoVersionThatIsNone(t *testing.T) {
+	for _, version := range []string{"1.2.3", "v1.2", "v1.2.3+meta", "v01.2.3", "main", "v1.2.3=/etc", "v1.2.3 "} {
+		out, err := exec.Command("go", "run", "./internal/tools/build", "-version", version, "-output", os.DevNull).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "one is such as v1.2.3 or v1.2.3-rc.1") {
+			t.Errorf("%q: %v, %s", version, err, out)
+		}
 	}
 }
 
 func TestBuildFailsWithItsBuilder(t *testing.T) {
 	for _, stub := range []string{"xcaddy", "go"} {
-		if _, _, _, err := runBuild(t, stub, "3"); err == nil {
+		if run := runBuild(t, stub, "3", "-version", "v1.2.3"); run.err == nil {
 			t.Errorf("%s failed, the build did not", stub)
 		}
 	}

@@ -1,6 +1,10 @@
 // Command build builds Caddy with this module as xcaddy.json says: through
-// xcaddy if that is on PATH, else with go build through cmd/caddy. It runs in
-// the module's root.
+// xcaddy if that is on PATH, else with go build, from a main module like the one
+// that xcaddy makes. It runs in the module's root.
+//
+// Either way the module is a dependency of the binary and has a version there:
+// caddy list-modules --versions, caddy upgrade and the metric build_info look
+// for it among the dependencies.
 package main
 
 import (
@@ -10,7 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
+	"path/filepath"
 )
 
 // spec holds the fields of xcaddy.Builder that both ways of building honour.
@@ -29,26 +33,57 @@ type spec struct {
 	BuildFlags string `json:"build_flags"`
 }
 
+// setVersion gives the plugins that are built from a directory a version, which
+// xcaddy.json cannot know.
+func (s *spec) setVersion(version string) {
+	for i, p := range s.Plugins {
+		if p.Version == "" && s.directory(p.ModulePath) != "" {
+			s.Plugins[i].Version = version
+		}
+	}
+}
+
+// directory is what stands in place of a module, if anything does.
+func (s *spec) directory(module string) string {
+	for _, r := range s.Replacements {
+		if r.Old == module {
+			return r.New
+		}
+	}
+	return ""
+}
+
 func main() {
 	output := flag.String("output", "./caddy", "the binary to write")
+	version := flag.String("version", "", "the version that the binary says this module has, such as v1.2.3 (default: as git has it)")
 	flag.Parse()
-	if err := build(*output); err != nil {
+	if err := build(*output, *version); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
 	}
 }
 
-func build(output string) error {
+func build(output, version string) error {
 	s, err := load("xcaddy.json")
 	if err != nil {
 		return err
 	}
-	var cmd *exec.Cmd
-	if xcaddy, err := exec.LookPath("xcaddy"); err == nil {
-		cmd = xcaddyBuild(xcaddy, s, output)
-	} else if cmd, err = goBuild(s, output); err != nil {
+	if version, err = pluginVersion(version); err != nil {
 		return err
 	}
+	s.setVersion(version)
+	if output, err = filepath.Abs(output); err != nil {
+		return fmt.Errorf("finding where to write the binary: %w", err)
+	}
+	xcaddy, err := exec.LookPath("xcaddy")
+	if err != nil {
+		return goBuild(s, output)
+	}
+	return run(xcaddyBuild(xcaddy, s, output))
+}
+
+// run says what it runs.
+func run(cmd *exec.Cmd) error {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	fmt.Println(cmd)
 	if err := cmd.Run(); err != nil {
@@ -71,45 +106,25 @@ func load(file string) (s spec, err error) {
 }
 
 func xcaddyBuild(xcaddy string, s spec, output string) *exec.Cmd {
-	replaced := make(map[string]string)
-	for _, r := range s.Replacements {
-		replaced[r.Old] = r.New
-	}
 	args := []string{"build", s.CaddyVersion}
+	plugins := make(map[string]bool)
 	for _, p := range s.Plugins {
+		plugins[p.ModulePath] = true
 		with := p.ModulePath
 		if p.Version != "" {
 			with += "@" + p.Version
 		}
-		if dir, ok := replaced[p.ModulePath]; ok {
+		if dir := s.directory(p.ModulePath); dir != "" {
 			with += "=" + dir
-			delete(replaced, p.ModulePath)
 		}
 		args = append(args, "--with", with)
 	}
 	for _, r := range s.Replacements {
-		if dir, ok := replaced[r.Old]; ok {
-			args = append(args, "--replace", r.Old+"="+dir)
+		if !plugins[r.Old] {
+			args = append(args, "--replace", r.Old+"="+r.New)
 		}
 	}
 	cmd := exec.Command(xcaddy, append(args, "--output", output)...)
 	cmd.Env = append(os.Environ(), "XCADDY_GO_BUILD_FLAGS="+s.BuildFlags)
 	return cmd
-}
-
-// goBuild hands build_flags over in GOFLAGS, where the go command takes them
-// apart: quotes go around a whole flag, which xcaddy reads alike.
-func goBuild(s spec, output string) (*exec.Cmd, error) {
-	// Not os.Getenv: setting the variable hides what go env -w has set.
-	goflags, err := exec.Command("go", "env", "GOFLAGS").Output()
-	if err != nil {
-		return nil, fmt.Errorf("running go env GOFLAGS: %w", err)
-	}
-	cmd := exec.Command("go", "build", "-o", output, "./cmd/caddy")
-	cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(string(goflags))+" "+s.BuildFlags)
-	if os.Getenv("CGO_ENABLED") == "" {
-		// As xcaddy does: one static binary that runs on any libc.
-		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
-	}
-	return cmd, nil
 }
