@@ -60,11 +60,11 @@ test-browser: ## Run the tests in Chromium and Firefox (Debian's; installed if m
 	@export SCREENSHOTS="$${SCREENSHOTS:-$$(mktemp -d -t caddy-redis-sse-screenshots-XXXXXX)}"; echo "pictures of the demo page: $$SCREENSHOTS"; \
 	go test -race -tags browser -count 1 -parallel 6 -timeout 10m $(TESTFLAGS) ./internal/browsertest
 
-test-clients: ## Run the code of the README, docs/clients.md and the guides (Python, Node, PHP, Ruby, Go, Chromium) and examples/fastapi; installs what is missing
+test-clients: ## Run the code of the README, docs/clients.md and the guides (Python, Node, PHP, Ruby, Go, Chromium), examples/compose and examples/fastapi; installs what is missing
 	@scripts/install-test-tools.sh
 	@scripts/install-browsers.sh
 	@scripts/install-client-tools.sh
-	go test -race -tags clients -count 1 -parallel 12 -timeout 10m $(TESTFLAGS) ./internal/clientstest ./examples/fastapi
+	go test -race -tags clients -count 1 -parallel 12 -timeout 10m $(TESTFLAGS) ./internal/clientstest ./examples/compose ./examples/fastapi
 
 fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 3m)
 	@scripts/install-test-tools.sh
@@ -91,8 +91,8 @@ lint: ## Check formatting, go vet, staticcheck
 	$(call each,go run $(STATICCHECK) ./...)
 	go vet -tags browser ./internal/browsertest
 	go run $(STATICCHECK) -tags browser ./internal/browsertest
-	go vet -tags clients ./internal/clientstest ./examples/fastapi
-	go run $(STATICCHECK) -tags clients ./internal/clientstest ./examples/fastapi
+	go vet -tags clients ./internal/clientstest ./examples/compose ./examples/fastapi
+	go run $(STATICCHECK) -tags clients ./internal/clientstest ./examples/compose ./examples/fastapi
 	go vet -tags promises ./internal/promises
 	go run $(STATICCHECK) -tags promises ./internal/promises
 	go vet -tags attack ./internal/attack

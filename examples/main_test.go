@@ -30,7 +30,7 @@ var examples = map[string]func(t *testing.T){
 }
 
 // ownTests are the folders with tests of their own: in them, or full_example_test.go.
-var ownTests = []string{"demo", "fastapi", "full"}
+var ownTests = []string{"compose", "demo", "fastapi", "full"}
 
 func TestExamples(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(examples)) {
