@@ -198,7 +198,7 @@ func TestBuildOfAnUnknownVersion(t *testing.T) {
 }
 
 func TestBuildTakesNoVersionThatIsNone(t *testing.T) {
-	for _, version := range []string{"1.2.3", "v1.2", "v1.2.3+meta", "v01.2.3", "main", "v1.2.3=/etc", "v1.2.3 "} {
+	for _, version := range []string{"1.2.3", "v1.2", "v1.2.3+meta", "v01.2.3", "v2.0.0", "main", "v1.2.3=/etc", "v1.2.3 "} {
 		out, err := exec.Command("go", "run", "./internal/tools/build", "-version", version, "-output", os.DevNull).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "one is such as v1.2.3 or v1.2.3-rc.1") {
 			t.Errorf("%q: %v, %s", version, err, out)

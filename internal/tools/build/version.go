@@ -14,8 +14,9 @@ import (
 // unknownVersion is that of a module which no git knows, such as one from an archive.
 const unknownVersion = "v0.0.0-unknown"
 
-// semanticVersion is what go.mod takes: no build metadata.
-var semanticVersion = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$`)
+// semanticVersion is what go.mod takes for this module: no build metadata, and
+// no v2, which the module's path would have to end in.
+var semanticVersion = regexp.MustCompile(`^v[01]\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$`)
 
 // pluginVersion is the version that is asked for, else the one that git has.
 func pluginVersion(asked string) (string, error) {
