@@ -2,6 +2,7 @@
 
 # Pinned, so that a new release cannot fail an old commit.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 # The root module and the nested ones, which ./... does not reach.
 MODULES := $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path '*/node_modules/*' | sort))
@@ -30,15 +31,21 @@ PROMISESFLAGS ?=
 # How "make attack" is run: make attack ATTACKFLAGS='-little', or -caddy FILE for another binary than this module's
 ATTACKFLAGS ?=
 
-# The version that the binaries of "make build" say this module has, such as v1.2.3. Without one it is as git has it.
+# The version that the binaries of "make build" and "make release" say this module has, such as v1.2.3. Without one it is as git has it.
 VERSION ?=
+export VERSION # quoted by the shell, not by make: it may come from a tag
+
+# What "make release" builds for, and the directory: make release VERSION=v1.2.3 PLATFORMS='linux/amd64 linux/arm64'
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+DIST ?= dist
+export DIST
 
 # How many random histories "make fuzz" plays, and how long it fuzzes each target.
 HISTORIES ?= 20000
 FUZZTIME ?= 3m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser test-clients fuzz faults attack cover build lint bench bench-go bench-servers promises fmt tidy-check examples
+.PHONY: help run test test-browser test-clients fuzz faults attack cover build release lint bench bench-go bench-servers promises fmt tidy-check examples
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,9 +90,12 @@ cover: test ## "make test", and print which share of each file it covers; less t
 	@go run ./internal/tools/cover $(PROFILE) $(COVERED)
 
 build: ## Build ./caddy with all standard modules and this one, through xcaddy if it is on PATH
-	@go run ./internal/tools/build -version '$(VERSION)' -output ./caddy
+	@go run ./internal/tools/build -version "$$VERSION" -output ./caddy
 
-lint: ## Check formatting, go vet, staticcheck
+release: ## Build dist/caddy_redis_sse_OS_ARCH for each of PLATFORMS, and their checksums
+	@scripts/release.sh $(PLATFORMS)
+
+lint: ## Check formatting, go vet, staticcheck, the workflows
 	@files=$$(gofmt -s -l .) || exit 1; test -z "$$files" || { echo "not formatted (make fmt):"; echo "$$files"; exit 1; }
 	$(call each,go vet ./...)
 	$(call each,go run $(STATICCHECK) ./...)
@@ -97,6 +107,7 @@ lint: ## Check formatting, go vet, staticcheck
 	go run $(STATICCHECK) -tags promises ./internal/promises
 	go vet -tags attack ./internal/attack
 	go run $(STATICCHECK) -tags attack ./internal/attack
+	go run $(ACTIONLINT)
 
 bench: bench-go bench-servers ## Run all benchmarks (20 minutes on two cores)
 
