@@ -62,7 +62,7 @@ func checkReplaced(configured, channel string) error {
 	case len(channel) > maxChannel:
 		return fmt.Errorf("the channel's name has %d bytes, at most %d are allowed", len(channel), maxChannel)
 	case strings.HasPrefix(channel, hub.Reserved):
-		return fmt.Errorf("the channel's name begins with %q, which is reserved", hub.Reserved)
+		return fmt.Errorf("names that begin with %q are reserved", hub.Reserved)
 	}
 	return checkOwner(configured, channel)
 }
@@ -75,7 +75,7 @@ var redisOwn = []string{"__keyspace@", "__keyevent@", "__sentinel__:", "__redis_
 func checkOwner(configured, channel string) error {
 	for _, own := range redisOwn {
 		if strings.HasPrefix(channel, own) && !strings.HasPrefix(configured, own) {
-			return fmt.Errorf("the channel's name begins with %q: such are redis's own, and only the configuration may give one", own)
+			return fmt.Errorf("names that begin with %q are redis's own, and only the configuration may give one", own)
 		}
 	}
 	return nil
@@ -104,18 +104,17 @@ func checkMeant(r *http.Request, repl *caddy.Replacer, name string, value any) e
 	return nil
 }
 
-// emptyPlaceholder says that a placeholder has no value. A client is told the names of
-// those that its request, or what stands before this handler, fills: not those of
-// variables and files, such as {env.X}.
+// emptyPlaceholder says that a placeholder has no value. A client is told its name, but
+// not those of variables and files of the machine.
 func emptyPlaceholder(repl *caddy.Replacer, name string) error {
 	err := fmt.Errorf("placeholder {%s} is empty", name)
 	if _, known := repl.Get(name); !known {
 		err = fmt.Errorf("placeholder {%s} is unknown: nothing that stands before this has set it", name)
 	}
-	if strings.HasPrefix(name, "http.") {
-		return err
+	if strings.HasPrefix(name, "env.") || strings.HasPrefix(name, "file.") {
+		return &inside{"a placeholder of the configuration has no value", err}
 	}
-	return &inside{"a placeholder of the configuration has no value", err}
+	return err
 }
 
 // pathPlaceholder matches those that are made of a path: of regular
