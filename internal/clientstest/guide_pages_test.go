@@ -22,8 +22,7 @@ type notifications struct {
 func TestNotificationsGuide(t *testing.T) {
 	t.Parallel()
 	n := &notifications{guide: newGuide(t, "notifications.md")}
-	processes := n.start()
-	app, caddy := processes[0], processes[1]
+	caddy := n.start()[1]
 	n.page = n.open("one", n.site)
 	n.page.click(`#out [data-user="1"]`)
 	n.page.await("#in:visible #unread", "0")
@@ -35,10 +34,11 @@ func TestNotificationsGuide(t *testing.T) {
 	n.fetchedWhenLost()
 
 	caddy.Kill()
-	n.makeFiles("Caddyfile: max_stream_age 5m", "max_stream_age 2s")
+	way := redistest.NewProxy(t, n.app) // of Caddy, to ask who it is
+	n.makeFiles("Caddyfile: max_stream_age 5m", "max_stream_age 2s", "Caddyfile: forward_auth "+n.app, "forward_auth "+way.Addr())
 	n.again("./caddy")
 	n.endWithTheSession()
-	n.comeBackToTheApp(app)
+	n.comeBackAfterAnOutageOfTheApp(way)
 }
 
 // readByTheirUserOnly has user 2 claim to be user 1.
@@ -87,15 +87,15 @@ func (n *notifications) endWithTheSession() {
 	}
 }
 
-// comeBackToTheApp restarts the app, which knows of no session then.
-func (n *notifications) comeBackToTheApp(app *proctest.Process) {
+func (n *notifications) comeBackAfterAnOutageOfTheApp(way *redistest.Proxy) {
 	n.t.Helper()
 	n.page.click(`#out [data-user="1"]`)
 	n.page.await("#in:visible #unread", "1")
-	app.Kill()
+	way.SetRefuse(true)
+	way.Reset()
 	n.page.awaitClosed("a stream that a 502 stops")
-	n.again("uvicorn")
-	n.page.awaitSignedOut()
+	way.SetRefuse(false)
+	proctest.Poll(n.t, "another stream", func() bool { return n.page.eval("source.readyState") == "1" })
 }
 
 func (tab *tab) awaitSignedOut() {

@@ -52,6 +52,7 @@ type guide struct {
 	file   string
 	redis  *redistest.Server
 	site   string // the URL that the Caddyfile serves
+	app    string // the app's address
 	dir    string
 	bin    string // what comes first on PATH
 	client *http.Client
@@ -76,7 +77,7 @@ func newGuide(t *testing.T, name string, oldNew ...string) *guide {
 	site, app := proctest.FreeAddr(t), proctest.FreeAddr(t)
 	_, sitePort, _ := net.SplitHostPort(site)
 	_, appPort, _ := net.SplitHostPort(app)
-	g.site = "http://localhost:" + sitePort
+	g.site, g.app = "http://localhost:"+sitePort, app
 	g.oldNew = []string{
 		"localhost:8088", "localhost:" + sitePort, "127.0.0.1:8000", app, "port 8000", "port " + appPort,
 		"listen(8000", "listen(" + appPort, "127.0.0.1:6379", g.redis.Addr(),
