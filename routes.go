@@ -110,28 +110,40 @@ func (w *walk) route(r *caddyhttp.Route) {
 	if r.Group != "" {
 		w.taken[r.Group] = append(w.taken[r.Group], &answer{when: when, by: takenByHandle})
 	}
-	end := w.ending(when, w.answered[known:])
-	if end != nil {
-		end = &answer{when: when, by: end.by, our: end.our}
-	} else if r.Terminal {
-		end = &answer{when: when, by: "route"}
-	}
-	after := w.whereabouts
-	w.whereabouts = before
+	end := w.endOf(r, when, w.answered[known:])
 	if end == nil {
-		if w.uri, w.rest, w.stripped = after.uri, after.rest, ""; g == nil && r.Group == "" {
-			w.stripped = after.stripped // of all requests that go on
-		}
+		w.goOn(before, g == nil && r.Group == "")
 		return
 	}
 	// None of its requests goes on: what happened to them is of no interest to what stands behind,
 	// and what a host's requests get is of none to other hosts.
-	w.answered, w.cleansers = w.answered[:known], w.cleansers[:cleansers]
+	w.whereabouts, w.answered, w.cleansers = before, w.answered[:known], w.cleansers[:cleansers]
 	if g != nil && g.hosts != nil {
 		w.sites = w.sites[:sites]
 		return
 	}
 	w.answered = append(w.answered, end)
+}
+
+// endOf is the answer that all requests get which go into a route, if there is one.
+func (w *walk) endOf(r *caddyhttp.Route, when []*guard, answered []*answer) *answer {
+	if end := w.ending(when, answered); end != nil {
+		return &answer{when: when, by: end.by, our: end.our}
+	}
+	if r.Terminal {
+		return &answer{when: when, by: "route"}
+	}
+	return nil
+}
+
+// goOn goes on behind a route, which all requests may have gone into or only some. What has become
+// of those has become of the others, too, as far as can be told.
+func (w *walk) goOn(before whereabouts, all bool) {
+	uri, rest, stripped := w.uri, w.rest, w.stripped
+	w.whereabouts = before
+	if w.uri, w.rest, w.stripped = uri, rest, ""; all {
+		w.stripped = stripped
+	}
 }
 
 // enter goes on with what passes a guard, nil for all.
@@ -278,9 +290,7 @@ func (w *walk) headers(h caddy.Module) {
 	}
 	w.change(false)
 	for _, name := range names {
-		// Which of a proxy's responses it is for says the app.
-		when := slices.DeleteFunc(slices.Clone(w.guards), func(g *guard) bool { return g.response })
-		w.cleansers = append(w.cleansers, cleanser{when: when, header: name})
+		w.cleansers = append(w.cleansers, cleanser{when: w.guards, header: name})
 	}
 }
 
