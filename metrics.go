@@ -62,6 +62,11 @@ var (
 		// The clock of receipts has milliseconds. Above 10 s a client stalls.
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"hub", "route"})
+
+	metricBuildInfo = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": ownVersion(), "caddy_version": caddyVersion()},
+	}, func() float64 { return 1 })
 )
 
 func newCounters(name, help string, labels ...string) *prometheus.CounterVec {

@@ -1,21 +1,16 @@
 package redissse
 
 import (
-	"reflect"
 	"runtime/debug"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
-var metricBuildInfo = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-	Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say what runs.",
-	ConstLabels: prometheus.Labels{"version": ownVersion(), "caddy_version": caddyVersion()},
-}, func() float64 { return 1 })
+const modulePath = "github.com/redis-sse/caddy-redis-sse"
 
 func ownVersion() string {
 	info, _ := debug.ReadBuildInfo() // nil without
-	return versionOf(info, reflect.TypeFor[App]().PkgPath())
+	return versionOf(info, modulePath)
 }
 
 func caddyVersion() string {

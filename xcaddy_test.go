@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-const xcaddyModule = "github.com/redis-sse/caddy-redis-sse"
+const xcaddyModule = modulePath
 
 // xcaddyBuilder has the JSON fields of xcaddy.Builder and no others
 // (caddyserver/xcaddy, builder.go and platforms.go), so that anything that
