@@ -50,8 +50,12 @@ FUZZTIME ?= 3m
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Built for a first start that is soon there: without optimisation and debug information, for which the compiler takes a third of its
+# time, and without C.
+DEMO_FLAGS := -ldflags '-s -w' -gcflags 'all=-N -l -dwarf=false'
+
 run: ## Run the demo (examples/demo): Redis is embedded, nothing to install
-	cd examples/demo && go build -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
+	cd examples/demo && CGO_ENABLED=0 go build $(DEMO_FLAGS) -o demo . && exec ./demo # "go run" would turn Ctrl-C into an error
 
 # Whether enough is covered is known of all tests only. Nothing is said if so: the last lines are go test's.
 test: ## Run all tests with the race detector, a real redis-server, nginx and HAProxy (installed if missing, as is a C compiler)

@@ -1,5 +1,6 @@
 package main
 
+// Of Caddy only what the Caddyfile uses: the other standard modules would be built for nothing.
 import (
 	"context"
 	"crypto/tls"
@@ -15,7 +16,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	_ "github.com/caddyserver/caddy/v2/modules/caddytls"
+	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
 
 	_ "github.com/redis-sse/caddy-redis-sse"
 )
