@@ -44,7 +44,7 @@ func startBackend(d *demo) (*backend, error) {
 	return b, nil
 }
 
-// close also cuts short a restart of Redis that is under way.
+// close also cuts short an outage of Redis or of the network that is under way.
 func (b *backend) close() error {
 	b.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -69,7 +69,13 @@ func (b *backend) routes() http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write(config)
 	})
+	mux.HandleFunc("GET /demo/shown-config", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, shownConfig())
+	})
 	mux.HandleFunc("POST /demo/publish", b.publish)
+	mux.HandleFunc("POST /demo/ask", b.ask)
+	mux.HandleFunc("POST /demo/lose-network", b.loseNetwork)
 	mux.HandleFunc("POST /demo/restart-redis", b.restartRedis)
 	mux.HandleFunc("POST /demo/reload-caddy", b.reloadCaddy)
 	return mux
@@ -92,6 +98,7 @@ func (b *backend) state(w http.ResponseWriter, _ *http.Request) {
 		"https":      d.httpsURL(),
 		"redis":      d.redisName(),
 		"embedded":   d.redis != nil,
+		"run":        d.worker.run,
 		"published":  d.worker.published.Load(),
 		"unreceived": d.worker.unreceived.Load(),
 		"failed":     d.worker.failed.Load(),
@@ -116,6 +123,29 @@ func (b *backend) publish(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, http.StatusOK, map[string]any{"channel": channel, "receivers": receivers})
+}
+
+// ask has a question answered, and says where: what the app gives to a page is the name of a channel.
+func (b *backend) ask(w http.ResponseWriter, _ *http.Request) {
+	id, err := b.demo.worker.answer()
+	if err != nil {
+		fail(w, http.StatusTooManyRequests, err)
+		return
+	}
+	reply(w, http.StatusOK, map[string]string{"answer": id})
+}
+
+// loseNetwork answers when the network is back; before that its answer would not get through.
+func (b *backend) loseNetwork(w http.ResponseWriter, _ *http.Request) {
+	err := visitors.outage(b.done, b.demo.unreachable)
+	switch {
+	case errors.Is(err, errNetworkLost):
+		fail(w, http.StatusConflict, err)
+	case err != nil:
+		fail(w, http.StatusServiceUnavailable, err)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
 }
 
 // restartRedis answers when Redis is back. It does not look at the request's context: a visitor who leaves must not keep Redis

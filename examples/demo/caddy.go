@@ -1,10 +1,10 @@
 package main
 
-// Of Caddy only what the Caddyfile uses: the other standard modules would be built for nothing.
+// Of Caddy only what the Caddyfile uses: half of the standard modules' packages would be built for nothing.
 import (
 	"context"
 	"crypto/tls"
-	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -17,16 +17,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/caddytls"
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
 
 	_ "github.com/redis-sse/caddy-redis-sse"
 )
-
-//go:embed Caddyfile
-var config []byte
 
 // environment is what the Caddyfile leaves open.
 func (d *demo) environment(backend string) map[string]string {
@@ -55,6 +52,9 @@ func (c *caddyServer) start(env map[string]string) error {
 	if err != nil {
 		return fmt.Errorf("adapting the Caddyfile: %w", err)
 	}
+	if adapted, err = overNetwork(adapted); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := caddy.Load(adapted, true); err != nil {
@@ -62,6 +62,26 @@ func (c *caddyServer) start(env map[string]string) error {
 	}
 	c.running = adapted
 	return nil
+}
+
+// overNetwork has the servers of a config listen behind the network that can be lost. The Caddyfile leaves it out, so that it is one for
+// any Caddy.
+func overNetwork(adapted []byte) ([]byte, error) {
+	var cfg caddy.Config
+	if err := json.Unmarshal(adapted, &cfg); err != nil {
+		return nil, fmt.Errorf("reading the adapted config: %w", err)
+	}
+	var app caddyhttp.App
+	if err := json.Unmarshal(cfg.AppsRaw["http"], &app); err != nil {
+		return nil, fmt.Errorf("reading the adapted http app: %w", err)
+	}
+	lossy := json.RawMessage(`{"wrapper":"demo_network"}`)
+	for _, server := range app.Servers {
+		server.ListenerWrappersRaw = []json.RawMessage{lossy, json.RawMessage(`{"wrapper":"tls"}`)} // TLS within it
+		server.PacketConnWrappersRaw = []json.RawMessage{lossy}
+	}
+	cfg.AppsRaw["http"] = caddyconfig.JSON(app, nil)
+	return caddyconfig.JSON(cfg, nil), nil
 }
 
 // reload loads the same config again, as "caddy reload --force" does.

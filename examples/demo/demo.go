@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -15,6 +14,7 @@ type options struct {
 	redisURL            string        // empty: an embedded Redis
 	tick                time.Duration // between two tokens
 	outage              time.Duration // how long "restart Redis" keeps it down
+	unreachable         time.Duration // how long "lose my network" lasts
 }
 
 // demo is everything that runs: Redis, the app behind Caddy, Caddy, and the worker that publishes.
@@ -54,7 +54,7 @@ func (d *demo) startAll() error {
 		return err
 	}
 	d.worker = worker
-	d.onClose(worker.closeClient)
+	d.onClose(worker.close)
 
 	backend, err := startBackend(d)
 	if err != nil {
@@ -76,13 +76,8 @@ func (d *demo) startAll() error {
 		return err
 	}
 
-	ctx, cancel := context.WithCancel(context.Background())
-	worker.start(ctx)
-	d.onClose(func() error {
-		cancel()
-		worker.wait()
-		return nil
-	})
+	worker.start()
+	d.onClose(worker.stop)
 	return nil
 }
 

@@ -33,7 +33,7 @@ func startDemo(t *testing.T) *demo {
 	}
 	d, err := start(options{
 		httpPort: freePort(t), httpsPort: freePort(t),
-		tick: 5 * time.Millisecond, outage: 200 * time.Millisecond,
+		tick: 5 * time.Millisecond, outage: 200 * time.Millisecond, unreachable: 200 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -64,14 +64,7 @@ func freePort(t *testing.T) int {
 // httpsClient trusts the demo's own authority and speaks HTTP/2, as a browser would.
 func httpsClient(t *testing.T, d *demo) *http.Client {
 	t.Helper()
-	root, err := os.ReadFile(filepath.Join(d.storage, "pki", "authorities", "local", "root.crt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(root) {
-		t.Fatal("no certificate in root.crt")
-	}
+	roots := demoRoots(t, d)
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 		if err == nil {
@@ -82,9 +75,23 @@ func httpsClient(t *testing.T, d *demo) *http.Client {
 	}
 	return &http.Client{Transport: &http.Transport{
 		DialContext:       dial,
-		TLSClientConfig:   &tls.Config{RootCAs: pool},
+		TLSClientConfig:   &tls.Config{RootCAs: roots},
 		ForceAttemptHTTP2: true,
 	}}
+}
+
+// demoRoots is the demo's own authority.
+func demoRoots(t *testing.T, d *demo) *x509.CertPool {
+	t.Helper()
+	root, err := os.ReadFile(filepath.Join(d.storage, "pki", "authorities", "local", "root.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(root) {
+		t.Fatal("no certificate in root.crt")
+	}
+	return pool
 }
 
 func get(t *testing.T, client *http.Client, url string) (*http.Response, string) {
@@ -131,7 +138,7 @@ func TestPageAndStreamOverHTTPAndHTTPS(t *testing.T) {
 			if resp.StatusCode != http.StatusOK || resp.ProtoMajor != tc.major || !strings.Contains(page, "<title>Redis pub/sub") {
 				t.Errorf("page: status %d over %s:\n%s", resp.StatusCode, resp.Proto, page)
 			}
-			for _, file := range []string{"/app.js", "/check.js", "/style.css", "/demo/Caddyfile"} {
+			for _, file := range []string{"/app.js", "/answer.js", "/check.js", "/style.css", "/demo/Caddyfile", "/demo/shown-config"} {
 				if resp, _ := get(t, tc.client, tc.url+file); resp.StatusCode != http.StatusOK {
 					t.Errorf("%s: status %d", file, resp.StatusCode)
 				}
@@ -155,6 +162,9 @@ func TestStateTellsThePageWhatItNeeds(t *testing.T) {
 		if state[key] != want {
 			t.Errorf("%s: %v, want %v", key, state[key], want)
 		}
+	}
+	if state["run"] != d.worker.run {
+		t.Errorf("run: %v, want %q", state["run"], d.worker.run)
 	}
 	for _, key := range []string{"now", "published", "unreceived", "failed"} {
 		if _, ok := state[key].(float64); !ok {

@@ -21,7 +21,7 @@ func main() {
 }
 
 func run() error {
-	opts := options{redisURL: os.Getenv("REDIS_URL"), tick: 300 * time.Millisecond, outage: 3 * time.Second}
+	opts := options{redisURL: os.Getenv("REDIS_URL"), tick: 300 * time.Millisecond, outage: 3 * time.Second, unreachable: 10 * time.Second}
 	flag.IntVar(&opts.httpPort, "http", envPort("DEMO_HTTP_PORT", 8080), "port for http ($DEMO_HTTP_PORT)")
 	flag.IntVar(&opts.httpsPort, "https", envPort("DEMO_HTTPS_PORT", 8443), "port for https ($DEMO_HTTPS_PORT)")
 	flag.Parse()

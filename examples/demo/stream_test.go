@@ -24,8 +24,13 @@ type counted struct {
 // numbers go on.
 func openCounted(t *testing.T, url string, last map[string]int64, opts ...ssetest.Option) *counted {
 	t.Helper()
+	return openCountedOver(t, http.DefaultClient, url, last, opts...)
+}
+
+func openCountedOver(t *testing.T, client *http.Client, url string, last map[string]int64, opts ...ssetest.Option) *counted {
+	t.Helper()
 	c := &counted{
-		Stream: ssetest.Open(t, http.DefaultClient, url, opts...), t: t, last: last,
+		Stream: ssetest.Open(t, client, url, opts...), t: t, last: last,
 		gaps: map[string][]string{}, hole: map[string]int64{}, pending: map[string]bool{},
 	}
 	c.lastID = c.SkipCursor().ID

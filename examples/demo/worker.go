@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,10 +23,13 @@ const (
 // worker is any backend process: it PUBLISHes and knows nothing of browsers. What Redis does not take is lost, as for any plain
 // PUBLISH; the page must learn of it from a gap.
 type worker struct {
-	client *redis.Client
-	tick   time.Duration
-	run    string // tells the page that the numbers began anew
-	wg     sync.WaitGroup
+	client  *redis.Client
+	tick    time.Duration
+	run     string // tells the page that the numbers began anew
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	answers answers
 
 	published, unreceived, failed atomic.Int64
 }
@@ -38,6 +42,7 @@ type message struct {
 	Question string `json:"question,omitempty"`
 	Token    string `json:"token,omitempty"`
 	Progress *int   `json:"progress,omitempty"`
+	Done     bool   `json:"done,omitempty"` // the last of an answer
 }
 
 func newWorker(redisURL string, tick time.Duration) (*worker, error) {
@@ -51,40 +56,54 @@ func newWorker(redisURL string, tick time.Duration) (*worker, error) {
 	opts.DialerRetries = 1
 	opts.DialTimeout = time.Second
 	opts.ContextTimeoutEnabled = true
-	return &worker{
+	w := &worker{
 		client: redis.NewClient(opts),
 		tick:   tick,
 		run:    strconv.FormatInt(time.Now().UnixMilli(), 36),
-	}, nil
+	}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	return w, nil
 }
 
-func (w *worker) start(ctx context.Context) {
-	w.wg.Go(func() { w.feed(ctx, chatChannel, w.tick, chat()) })
-	w.wg.Go(func() { w.feed(ctx, jobChannel, 3*w.tick, job()) })
+func (w *worker) start() {
+	w.wg.Go(func() { w.feed(chatChannel, w.tick, chat()) })
+	w.wg.Go(func() { w.feed(jobChannel, 3*w.tick, job()) })
 }
 
-func (w *worker) wait() { w.wg.Wait() }
+// stop ends the feeds and the answers.
+func (w *worker) stop() error {
+	w.cancel()
+	w.wg.Wait()
+	w.answers.end()
+	return nil
+}
 
-func (w *worker) closeClient() error { return w.client.Close() }
+// close is stop also for a worker that was never started, and closes its connections.
+func (w *worker) close() error { return errors.Join(w.stop(), w.client.Close()) }
 
-// feed publishes what next yields, numbered, until ctx is done.
-func (w *worker) feed(ctx context.Context, channel string, every time.Duration, next func() message) {
+// feed publishes what next yields, numbered, until the worker is stopped.
+func (w *worker) feed(channel string, every time.Duration, next func() message) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for n := int64(1); ; n++ {
 		select {
-		case <-ctx.Done():
+		case <-w.ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		m := next()
-		m.Run, m.N, m.T = w.run, n, time.Now().UnixMilli()
-		payload, err := json.Marshal(m)
-		if err != nil {
-			panic(err) // a struct of strings and numbers
-		}
-		_, _ = w.publish(ctx, channel, payload) // counted there
+		_ = w.send(channel, n, next()) // counted there
 	}
+}
+
+// send publishes the n-th message of a channel.
+func (w *worker) send(channel string, n int64, m message) error {
+	m.Run, m.N, m.T = w.run, n, time.Now().UnixMilli()
+	payload, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // a struct of strings and numbers
+	}
+	_, err = w.publish(w.ctx, channel, payload)
+	return err
 }
 
 // publish is the one Redis command of the demo.

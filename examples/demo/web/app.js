@@ -1,7 +1,10 @@
+import { ask, showAnswer } from './answer.js';
 import { Check } from './check.js';
 
 const channels = ['chat:1', 'job:1'];
 const awayFor = 5000;  // what "drop my connection" lasts
+const quietFor = 3000; // without a word for so long, when a heartbeat comes every 2 s, something is late
+const deadAfter = 5000; // and after so long the connection counts as dead
 const rowsKept = 250;
 const unknownQuestion = '… in the middle of an answer';
 const $ = (id) => document.getElementById(id);
@@ -12,9 +15,11 @@ let lastId = '';       // where to go on; every event and every cursor moves it
 let lostAt = 0;        // when the stream was lost, by the server's clock; 0 while it is open
 let resumedAt = 0;     // what was published before that and arrives later was replayed
 let replayed = 0;      // since resumedAt
-let resumeNote;        // the row that counts them
+let resumeNote;        // says how many
 let resumeText = '';
 let clockOffset = 0;   // server's clock minus ours
+let run;               // of the demo: another one knows nothing of an answer of ours
+let heardAt = 0;       // when the last event came, by our clock, or else when the stream was asked for
 
 const serverNow = () => Date.now() + clockOffset;
 
@@ -23,14 +28,38 @@ function connect() {
   // instead, the browser reconnects by itself and does send the header.
   source = new EventSource('/events' + (lastId ? '?last_event_id=' + encodeURIComponent(lastId) : ''));
   setStatus('connecting');
+  heardAt = Date.now();
   source.onopen = opened;
   source.onerror = failed;
   for (const channel of channels) source.addEventListener(channel, received);
   source.addEventListener('gap', gap);
-  source.addEventListener('cursor', (e) => { lastId = e.lastEventId; });
+  source.addEventListener('cursor', heard); // the heartbeat
+}
+
+// heard is for every event: it moves the place to go on from, and shows that the connection lives.
+function heard(e) {
+  lastId = e.lastEventId;
+  heardAt = Date.now();
+}
+
+// watch does what neither browser nor server can: to them a network that is lost looks like a server with nothing to say. But Caddy
+// sends heartbeats, so silence means that the connection is dead.
+function watch() {
+  if (source.readyState === EventSource.CLOSED) return; // dropped, or waiting to connect
+  const silence = Date.now() - heardAt;
+  if (silence >= deadAfter) {
+    if (!lostAt) note(`not a word for ${deadAfter / 1000} s, not even a heartbeat: the page gives the connection up and opens a new one`);
+    lostAt ||= serverNow() - silence;
+    source.close();
+    connect();
+  } else if (source.readyState === EventSource.OPEN) {
+    const quiet = silence >= quietFor;
+    setStatus(quiet ? 'connecting' : 'open', quiet ? 'no heartbeat' : '');
+  }
 }
 
 function opened() {
+  heardAt = Date.now();
   setStatus('open');
   if (!lostAt) return;
   resumedAt = serverNow();
@@ -73,8 +102,14 @@ async function restartRedis() {
   await press($('restart'), 'Redis is down …', '/demo/restart-redis', 'Redis is back');
 }
 
+async function loseNetwork() {
+  note('you lost your network: nothing gets through for 10 s, and nobody is told');
+  await press($('lose'), 'No network …', '/demo/lose-network', ''); // that it is back, the stream tells
+}
+
 async function reloadCaddy() {
-  await press($('reload'), 'Reloading …', '/demo/reload-caddy', 'you reloaded Caddy; the old configuration ends its streams within 2 s');
+  note('you reloaded Caddy; the old configuration ends its streams within 2 s');
+  await press($('reload'), 'Reloading …', '/demo/reload-caddy', ''); // that it is done, the stream tells
 }
 
 // press asks the demo to do something to itself, and says how that went.
@@ -84,7 +119,8 @@ async function press(button, meanwhile, path, done) {
   button.textContent = meanwhile;
   try {
     const answer = await fetch(path, { method: 'POST' });
-    note(answer.ok ? done : (await answer.json()).error);
+    const said = answer.ok ? done : (await answer.json()).error;
+    if (said) note(said);
   } catch (err) {
     note(`asking for ${path}: ${err.message}`);
   }
@@ -102,7 +138,7 @@ async function publish(e) {
 
 // received handles an event of a channel; the event's name is the channel.
 function received(e) {
-  lastId = e.lastEventId;
+  heard(e);
   const message = parse(e.data);
   if (!message) { // typed by hand
     row('hand', e.type, e.data, e.lastEventId, new Date());
@@ -118,7 +154,7 @@ function received(e) {
   const li = row(isReplay ? 'replayed' : '', e.type, text, e.lastEventId, new Date(message.t));
   if (isReplay) {
     badge(li, 'replayed', 'published while you were away');
-    resumeNote.textContent = `${resumeText}: ${++replayed} events replayed`;
+    resumeNote(`${resumeText}: ${++replayed} events replayed`);
   }
   if (isDuplicate) badge(li, 'duplicate');
   if (hole) badge(li, hadGap ? 'covered' : 'missing', `${hole} missing before this`, `${hole} missing`);
@@ -128,7 +164,7 @@ function received(e) {
 
 // gap is the server's word that something is missing at this place in the stream.
 function gap(e) {
-  lastId = e.lastEventId;
+  heard(e);
   const { channel, pattern, reason, missed } = JSON.parse(e.data);
   for (const c of channels) if (!channel || c === channel) checks[c].gap();
   const text = `lost here: ${missed === null ? '' : missed + ', '}${reason}`;
@@ -177,6 +213,8 @@ function showChecks() {
     return element('div', c.ok ? 'check' : 'check bad',
       element('b', '', channel), element('span', 'verdict', verdict), element('p', '', text));
   }));
+  const all = (key) => channels.reduce((sum, channel) => sum + checks[channel][key], 0);
+  $('sum').textContent = `${all('missing')} missing, ${all('duplicates')} duplicates`;
 }
 
 function setStatus(state, text) {
@@ -200,10 +238,13 @@ function badge(li, kind, title = '', text = kind) {
   li.querySelector('.badges').append(Object.assign(element('span', 'badge ' + kind, text), { title }));
 }
 
+// note says what happened, in the log and below the buttons, where it stays until the next one. It returns what changes its text.
 function note(text) {
   const span = element('span', 'text', text);
   $('events').prepend(element('li', 'note', span));
-  return span;
+  const news = element('span', '', text);
+  $('news').firstElementChild.replaceWith(news);
+  return (text) => { span.textContent = news.textContent = text; };
 }
 
 function element(tag, className, ...children) {
@@ -215,10 +256,12 @@ function element(tag, className, ...children) {
 
 async function showState() {
   try {
+    const asked = Date.now();
     const state = await (await fetch('/demo/state')).json();
-    clockOffset = state.now - Date.now();
+    if (Date.now() - asked < 1000) clockOffset = state.now - Date.now(); // one that was long on its way says little of now
     for (const key of ['published', 'unreceived', 'failed', 'redis']) $(key).textContent = state[key];
     $('restart').hidden = !state.embedded;
+    if (run !== state.run) showAnswer(run = state.run);
     showProtocol(state);
   } catch { /* the demo is being restarted; the pill says so */ }
   setTimeout(showState, 1000);
@@ -240,15 +283,19 @@ async function showHow() {
   $('curl').textContent =
     `curl -${k}N ${location.origin}/events\n` +
     `curl ${k && '-k '}-d hello '${location.origin}/demo/publish?channel=chat:1'`;
-  $('caddyfile').textContent = await (await fetch('/demo/Caddyfile')).text();
+  $('caddyfile').textContent = await (await fetch('/demo/shown-config')).text();
 }
 
 $('drop').onclick = drop;
 $('restart').onclick = restartRedis;
 $('reload').onclick = reloadCaddy;
+$('lose').onclick = loseNetwork;
+$('ask').onclick = () => ask().catch((err) => note(`asking: ${err.message}`));
+$('again').onclick = () => location.reload();
 $('publish').onsubmit = publish;
 $('question').textContent = unknownQuestion;
 showChecks();
 showHow();
 await Promise.race([showState(), new Promise((r) => setTimeout(r, 500))]);
 connect();
+setInterval(watch, 250);
