@@ -3,51 +3,179 @@
 package browsertest
 
 import (
+	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
-// The demo page in Chromium, over both HTTP versions: what it shows while all is well, while Redis is away, and after. The
-// pictures are for somebody to look at.
-func TestDemoPageTellsOfTheGap(t *testing.T) {
-	t.Parallel()
+// demoBinary is built once for all tests of the demo.
+var demoBinary = sync.OnceValues(func() (string, error) {
 	bin := filepath.Join(proctest.Dir(), "demo")
 	build := exec.Command("go", "build", "-o", bin, ".")
 	build.Dir = "../../examples/demo"
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the demo: %v\n%s", err, out)
+	out, err := build.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building the demo: %w\n%s", err, out)
 	}
-	shots := screenshotDir(t)
+	return bin, nil
+})
+
+// overBothProtos runs a test on a page of a demo of its own, over each HTTP version.
+func overBothProtos(t *testing.T, test func(t *testing.T, d *demoPage)) {
+	t.Parallel()
+	bin, err := demoBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, proto := range bothProtos {
 		t.Run(proto, func(t *testing.T) {
 			t.Parallel()
 			d := openDemo(t, bin, proto)
 			d.wait("#pill[data-state=open]")
-			d.wait("#events li:nth-child(25)")
-			d.shows("#checks", "nothing lost silently", 2)
-			d.shows(".proto", "page over "+strings.TrimSuffix(proto, ".0"), 1)
-			d.screenshots(shots, "connected")
-
-			d.do(command{"command": "click", "selector": "#restart"})
-			d.wait("#restart:disabled")
-			d.screenshots(shots, "outage")
-			d.shows("#pill", "open", 1)
-
-			d.wait("#restart:enabled")
-			d.wait(".badge.covered >> nth=1") // both channels go on
-			d.shows("li.gap", "lost here: redis_disconnected", 2)
-			d.shows("#checks", "nothing lost silently", 2)
-			d.shows("#checks", ", 0 missing, 0 duplicates; missing covered by a gap: ", 2)
-			d.screenshots(shots, "gap")
+			test(t, d)
 		})
 	}
+}
+
+// What the page shows while all is well, while Redis is away, and after. The pictures are for somebody to look at.
+func TestDemoPageTellsOfTheGap(t *testing.T) {
+	shots := screenshotDir(t)
+	overBothProtos(t, func(_ *testing.T, d *demoPage) {
+		d.wait("#events li:nth-child(25)")
+		d.shows("#checks", "nothing lost silently", 2)
+		d.shows(".proto", "page over "+strings.TrimSuffix(d.proto, ".0"), 1)
+		d.screenshots(shots, "connected")
+
+		d.do(command{"command": "click", "selector": "#restart"})
+		d.wait("#restart:disabled")
+		d.screenshots(shots, "outage")
+		d.shows("#pill", "open", 1)
+
+		d.wait("#restart:enabled")
+		d.wait(".badge.covered >> nth=1") // both channels go on
+		d.shows("li.gap", "lost here: redis_disconnected", 2)
+		d.shows("#checks", "nothing lost silently", 2)
+		d.shows("#checks", ", 0 missing, 0 duplicates; missing covered by a gap: ", 2)
+		d.screenshots(shots, "gap")
+	})
+}
+
+// The page hears no heartbeat, gives the connection up and comes back with its cursor, and nothing is missing.
+func TestDemoPageSurvivesALostNetwork(t *testing.T) {
+	shots := screenshotDir(t)
+	overBothProtos(t, func(_ *testing.T, d *demoPage) {
+		d.wait("#events li:nth-child(25)")
+		d.do(command{"command": "click", "selector": "#lose"})
+		d.wait("#lose:disabled")
+		d.wait("#events >> text=not even a heartbeat")
+		d.screenshots(shots, "lost")
+
+		d.wait("#news >> text=/back after .* events replayed/")
+		d.wait("#lose:enabled")
+		d.shows("#sum", "0 missing, 0 duplicates", 1)
+		d.shows("#checks", "nothing lost silently", 2)
+		d.shows("#checks", "gap", 0)
+		d.screenshots(shots, "found")
+	})
+}
+
+// On a phone, each button and what it does are in view at once.
+func TestDemoShowsOnAPhoneWhatAButtonDoes(t *testing.T) {
+	shots := screenshotDir(t)
+	overBothProtos(t, func(t *testing.T, d *demoPage) {
+		d.do(command{"command": "size", "width": 390, "height": 844})
+		for _, press := range []struct{ button, says, done string }{
+			{"#drop", "you dropped the connection", "#news >> text=/back after .* events replayed/"},
+			{"#reload", "you reloaded Caddy", "#news >> text=/back after/"},
+			{"#restart", "you stopped Redis", "#restart:enabled"},
+			{"#lose", "you lost your network", "#lose:enabled"},
+		} {
+			d.do(command{"command": "click", "selector": press.button})
+			d.wait("#events >> text=" + press.says) // below the buttons it may have made way for what came of it
+			for _, seen := range []string{press.button, "#news", "#pill", "#events li:nth-child(3)"} {
+				if d.do(command{"command": "inview", "selector": seen}) != "true" {
+					t.Errorf("after pressing %s, %s is out of view", press.button, seen)
+				}
+			}
+			d.do(command{"command": "screenshot", "path": d.picture(shots, "pressed-"+press.button[1:]+"-phone")})
+			d.wait(press.done)
+		}
+		d.do(command{"command": "click", "selector": "#ask"})
+		d.wait("#answering[data-state=writing]")
+		if d.do(command{"command": "inview", "selector": "#reply"}) != "true" {
+			t.Error("after pressing #ask, #reply is out of view")
+		}
+	})
+}
+
+// A page that is reloaded in the middle of an answer shows all of it.
+func TestDemoAnswerSurvivesAReload(t *testing.T) {
+	shots := screenshotDir(t)
+	overBothProtos(t, func(t *testing.T, d *demoPage) {
+		d.shows("#answering", "How:", 1)
+		d.do(command{"command": "click", "selector": "#ask"})
+		d.wait("#reply >> text=The worker that writes it")
+		before := d.do(command{"command": "text", "selector": "#reply"})
+		d.do(command{"command": "reload"})
+		d.wait("#answering[data-state=writing]")
+		d.screenshots(shots, "answer")
+		d.wait("#answering[data-state=done]")
+		whole := d.do(command{"command": "text", "selector": "#reply"})
+		d.do(command{"command": "reload"})
+		d.wait("#answering[data-state=done]")
+		again := d.do(command{"command": "text", "selector": "#reply"})
+
+		if len(before) >= len(whole) {
+			t.Errorf("the page was reloaded after the end:\n%s", whole)
+		}
+		curl := strings.Fields(d.do(command{"command": "text", "selector": "#elsewhere code"}))
+		want := readAnswer(t, curl[len(curl)-1])
+		if whole != want || again != want {
+			t.Errorf("the answer that was reloaded in its middle is\n%s\nafter its end\n%s\nwant\n%s", whole, again, want)
+		}
+	})
+}
+
+// readAnswer is the answer as another client gets it, which comes when all is said.
+func readAnswer(t *testing.T, url string) (text string) {
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	t.Cleanup(transport.CloseIdleConnections)
+	s := ssetest.Open(t, &http.Client{Transport: transport}, url)
+	for {
+		var message struct {
+			Token string
+			Done  bool
+		}
+		if err := json.Unmarshal([]byte(s.NextAfterCursors().Data), &message); err != nil {
+			t.Fatal(err)
+		}
+		if message.Done {
+			return text
+		}
+		text += message.Token
+	}
+}
+
+// What the page shows as its configuration is the short one, which the demo's own tests hold to what runs.
+func TestDemoShowsTheConfiguration(t *testing.T) {
+	overBothProtos(t, func(_ *testing.T, d *demoPage) {
+		d.do(command{"command": "click", "selector": ".how summary"})
+		d.wait("#caddyfile >> text=reverse_proxy")
+		d.shows("#caddyfile", "redis_sse /events chat:1 job:1", 1)
+		d.shows("#caddyfile", "persist_config", 0)
+	})
 }
 
 // demoPage is the demo's page in a tab.
@@ -122,9 +250,13 @@ func (d *demoPage) screenshots(dir, state string) {
 		width, height int
 	}{{"phone", 390, 1950}, {"desk", 1280, 1130}} {
 		d.do(command{"command": "size", "width": size.width, "height": size.height})
-		name := fmt.Sprintf("%s-%s-%s.png", state, size.name, strings.ReplaceAll(d.proto, "/", ""))
-		d.do(command{"command": "screenshot", "path": filepath.Join(dir, name)})
+		d.do(command{"command": "screenshot", "path": d.picture(dir, state+"-"+size.name)})
 	}
+}
+
+// picture is the file for a picture of that name.
+func (d *demoPage) picture(dir, name string) string {
+	return filepath.Join(dir, name+"-"+strings.ReplaceAll(d.proto, "/", "")+".png")
 }
 
 // screenshotDir is where pictures go: what SCREENSHOTS names, else among the test's artifacts.

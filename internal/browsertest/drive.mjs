@@ -66,6 +66,11 @@ const commands = {
     await pages.get(page).evaluate(`${script}\n; undefined`);
   },
   logged: async ({ page }) => consoles.get(page).join('\n'),
+  // Whether the whole of an element is in what a visitor sees without scrolling.
+  inview: async ({ page, selector }) => pages.get(page).locator(selector).evaluate((element) => {
+    const box = element.getBoundingClientRect();
+    return String(box.height > 0 && box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth);
+  }),
   screenshot: async ({ page, path }) => pages.get(page).screenshot({ path }).then(() => ''),
 };
 
