@@ -84,7 +84,7 @@ func (r *heldReader) hold() {
 	<-r.waiting
 }
 
-func (r *heldReader) received() {
+func (r *heldReader) received(int) {
 	if r.wanted.Swap(false) {
 		r.waiting <- struct{}{}
 		<-r.free

@@ -13,7 +13,7 @@ func budgetHub(keep ...string) *Hub {
 	h := New(Bounds{
 		Limits: Limits{Messages: 1 << 20, Bytes: 1 << 40, Message: 1 << 30, MaxAge: 1 << 40},
 		Budget: roomyBudget,
-	}, func() {})
+	}, func(int) {})
 	h.Configure(*h.bounds.Load(), keep)
 	budgetSettle(h)
 	return h

@@ -60,6 +60,7 @@ type usage struct {
 	messages atomic.Int64
 	bytes    atomic.Int64 // counted bytes, with those of pins that no buffer holds
 	pins     pins
+	givenUp  givenUp
 }
 
 // buffer is a channel's bounded log. The reader goroutine appends, streams
@@ -155,7 +156,7 @@ func (b *buffer) confirm(seq uint64, at int64) bool {
 // giveUpBreaks keeps the gap entries down to maxBreaks. The caller holds mu.
 func (b *buffer) giveUpBreaks() {
 	for n := 0; n < maxGiveUp && b.breaks.len() > maxBreaks; n++ {
-		b.drop(gapEvicted)
+		b.drop(CauseMessages)
 	}
 }
 
@@ -171,8 +172,11 @@ func anchorOf(channel string, hashes [anchorWindow]uint64) uint32 {
 }
 
 func (b *buffer) evict(lim Limits) {
-	for b.entries.len() > lim.Messages || b.bytes > lim.Bytes && b.entries.len() > 0 {
-		b.drop(gapEvicted)
+	for b.entries.len() > lim.Messages {
+		b.drop(CauseMessages)
+	}
+	for b.bytes > lim.Bytes && b.entries.len() > 0 {
+		b.drop(CauseChannelSize)
 	}
 }
 
@@ -193,13 +197,14 @@ func (b *buffer) hold(messages int, bytes int64) {
 }
 
 // drop gives up the oldest message, also in the patterns' indexes.
-func (b *buffer) drop(reason GapReason) {
+func (b *buffer) drop(cause Cause) {
 	m := b.entries.pop()
 	b.hold(-1, -m.cost)
+	b.usage.givenUp[cause].Add(1)
 	if m.isLarge() {
 		m.letGo()
 	}
-	f := floor{m.seq, reason, m.at}
+	f := floor{m.seq, cause.reason(), m.at}
 	b.raise(f)
 	b.evicted = m.anchored()
 	for _, p := range b.patterns {
@@ -216,7 +221,7 @@ func (b *buffer) dropOldest(received int64) (dropped bool, oldest int64, again b
 	defer b.check()
 	dropped = b.entries.len() > 0 && b.entries.at(0).received <= received
 	if dropped {
-		b.drop(gapEvicted)
+		b.drop(CauseTotalSize)
 	}
 	oldest, again = b.oldestLeft()
 	return dropped, oldest, again
@@ -230,7 +235,7 @@ func (b *buffer) expire(cutoff int64) (oldest int64, again bool) {
 	defer b.mu.Unlock()
 	defer b.check()
 	for b.entries.len() > 0 && b.entries.at(0).received < cutoff {
-		b.drop(gapExpired)
+		b.drop(CauseMaxAge)
 	}
 	return b.oldestLeft()
 }
@@ -317,7 +322,7 @@ func (b *buffer) makeRoom(m *message, size int64, lim Limits) bool {
 		return false
 	}
 	for b.bytes+size > lim.Bytes && b.entries.at(0) != m {
-		b.drop(gapEvicted)
+		b.drop(CauseChannelSize)
 	}
 	return true
 }
@@ -330,6 +335,11 @@ func (b *buffer) discard(reason GapReason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.check()
+	cause := CauseRoom
+	if reason == gapNotBuffered {
+		cause = CauseLinger
+	}
+	b.usage.givenUp[cause].Add(int64(b.entries.len()))
 	seq, at := b.newest()
 	if b.floor.reason == gapEvicted {
 		reason = gapEvicted

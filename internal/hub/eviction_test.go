@@ -208,7 +208,7 @@ func TestMessageOverHalfOfTotalSizeIsAGapAndEvictsNothing(t *testing.T) {
 	h := New(Bounds{
 		Limits: Limits{Messages: 1000, Bytes: most / 2, Message: most, MaxAge: 1 << 40},
 		Budget: Budget{Bytes: most, Channels: 1000},
-	}, func() {})
+	}, func(int) {})
 	stream, err := h.Open(0, []string{"a"}, nil, NewWaiter())
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ type Bounds struct {
 type Hub struct {
 	progress // stored by the reader goroutine, loaded by all
 	Clock    *Clock
-	counted  func() // called for each message that is received
+	counted  func(size int) // called for each message that is received, with its bytes
 	bounds   atomic.Pointer[Bounds]
 	aging    aging
 	usage    usage         // of all buffers and indexes
@@ -50,7 +50,7 @@ type Hub struct {
 
 // New makes an empty hub. The reader goroutine calls counted for each message
 // that it has received.
-func New(b Bounds, counted func()) *Hub {
+func New(b Bounds, counted func(size int)) *Hub {
 	h := &Hub{Clock: newClock(), counted: counted, kick: make(chan struct{}, 1), lingering: newLingering()}
 	// Seqs start at random so that an id says nothing about how long the hub
 	// has run, low enough that they never wrap.
@@ -135,12 +135,23 @@ func (h *Hub) Tick() {
 	h.dropIdle(b.Linger)
 }
 
-// Holds returns how many channels and patterns are held by streams, linger or are
-// kept, and how many messages and counted bytes the buffers hold.
-func (h *Hub) Holds() (subscriptions int, messages, bytes int64) {
+// Held is what a hub holds.
+type Held struct {
+	Subscriptions int   // channels and patterns that streams hold, that linger or are kept
+	Channels      int   // with a buffer, which max_channels bounds
+	Denied        int   // channels and patterns that Redis has denied within the last 30 s
+	Messages      int64 // in all buffers
+	Bytes         int64 // counted, which total_size bounds
+}
+
+// Holds returns what the hub holds now.
+func (h *Hub) Holds() Held {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.countSubscriptionsLocked(), h.usage.messages.Load(), h.usage.bytes.Load()
+	return Held{
+		Subscriptions: h.countSubscriptionsLocked(), Channels: h.buffers.len(), Denied: h.denials.len(),
+		Messages: h.usage.messages.Load(), Bytes: h.usage.bytes.Load(),
+	}
 }
 
 // confirmed records that Redis confirmed sub: from here on nothing of its

@@ -57,7 +57,7 @@ func newWorld(t *testing.T, l Limits) *world {
 	if l.Message == 0 {
 		l.Message = 1 << 30
 	}
-	h := New(Bounds{Limits: l, Budget: roomyBudget}, func() {})
+	h := New(Bounds{Limits: l, Budget: roomyBudget}, func(int) {})
 	h.Clock.known.Store(true)
 	w := &world{
 		t: t, hub: h, replies: &Replies{hub: h}, redis: hubtest.New(modelPatterns...),

@@ -63,7 +63,7 @@ func (h *Hub) Receive(pattern, channel, payload string) {
 	for _, p := range patterns {
 		p.clients.Wake(SignalData)
 	}
-	h.counted()
+	h.counted(len(payload))
 	h.enforce()
 }
 
