@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/sony/gobreaker/v2"
 	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
@@ -61,7 +59,7 @@ func newHub(name string, s *settings, log *zap.Logger) *redisHub {
 	h.name, h.metrics = name, newHubMetrics(name)
 	h.settings.Store(s)
 	h.logger.Store(log)
-	h.memory = hub.New(s.Bounds, h.metrics.received.Inc)
+	h.memory = hub.New(s.Bounds, h.metrics.receive)
 	h.publisher.settings, h.publisher.trusted = &h.settings, idleTrusted
 	h.publisher.large = make(chan struct{}, largeAtOnce)
 	h.subscriber = subscriber{inForce: &h.inForce, memory: h.memory, publisher: &h.publisher, prober: newProber()}
@@ -106,6 +104,7 @@ func (h *redisHub) Destruct() error {
 		h.running.Wait()
 	}
 	h.publisher.end()
+	h.memory.TakeGivenUp(h.metrics.giveUp)
 	return nil
 }
 
@@ -125,6 +124,7 @@ func (h *redisHub) tick(ctx context.Context) {
 		}
 		h.subscriber.watch()
 		h.memory.Tick()
+		h.memory.TakeGivenUp(h.metrics.giveUp)
 	}
 }
 
@@ -175,6 +175,13 @@ func (h *redisHub) reconfigure(change func([]registration) []registration) {
 	h.settings.Store(&s)
 	h.logger.Store(newest.log)
 	h.memory.Configure(s.Bounds, s.keep)
+}
+
+// isHeld reports whether a running configuration has registered settings.
+func (h *redisHub) isHeld() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.registered) > 0
 }
 
 // widest returns the larger of each bound.
@@ -276,86 +283,6 @@ func (c *sharedClaim) close() error {
 		return nil
 	}
 	return c.claim.release()
-}
-
-// hubCollector tells of the hubs as they are when it is asked. Two may have
-// one name while a reload moves it to another Redis: they add up, but for
-// redis_up, delivery_proved and breaker_state, which are those of a hub a
-// configuration holds.
-type hubCollector struct{}
-
-var (
-	gaugeUp            = newHubDesc("redis_up", "Whether the hub is connected to Redis.")
-	gaugeProved        = newHubDesc("delivery_proved", "Whether the newest message of the hub to itself came back.")
-	gaugeSubscriptions = newHubDesc("active_subscriptions", "Channels and patterns that the hub holds, lingering and kept ones included.")
-	gaugeMessages      = newHubDesc("buffer_messages", "Messages in the hub's buffers.")
-	gaugeBreaker       = newHubDesc("breaker_state", "The publisher's breaker: 0 closed, 1 half-open, 2 open.")
-	gaugePayloads      = newHubDesc("publish_body_bytes", "Bytes that the bodies of messages to be published take.")
-	gaugeBytes         = newHubDesc("buffer_bytes", "Counted bytes in the hub's buffers: payloads, cached events, fixed costs.")
-)
-
-func newHubDesc(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, []string{"hub"}, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (hubCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{gaugeUp, gaugeProved, gaugeSubscriptions, gaugeMessages, gaugeBytes, gaugePayloads, gaugeBreaker} {
-		to <- d
-	}
-}
-
-// hubSum is what all hubs of one name are together.
-type hubSum struct {
-	held, up, proved                   bool
-	channels, messages, size, payloads float64
-	breaker                            gobreaker.State
-}
-
-// Collect implements prometheus.Collector.
-func (hubCollector) Collect(to chan<- prometheus.Metric) {
-	states := map[string]*hubSum{}
-	hubs.Range(func(_, pooled any) bool {
-		h := pooled.(*redisHub)
-		if states[h.name] == nil {
-			states[h.name] = new(hubSum)
-		}
-		states[h.name].add(h)
-		return true
-	})
-	for name, s := range states {
-		for desc, value := range map[*prometheus.Desc]float64{
-			gaugeUp: one(s.up), gaugeProved: one(s.proved), gaugeSubscriptions: s.channels,
-			gaugeMessages: s.messages, gaugeBytes: s.size, gaugePayloads: s.payloads, gaugeBreaker: float64(s.breaker),
-		} {
-			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, name)
-		}
-	}
-}
-
-func one(is bool) float64 {
-	if is {
-		return 1
-	}
-	return 0
-}
-
-func (s *hubSum) add(h *redisHub) {
-	h.mu.Lock()
-	held := len(h.registered) > 0
-	h.mu.Unlock()
-	up, proved, breaker := h.subscriber.connected.Load(), h.subscriber.isProved(), h.publisher.breaker.state()
-	switch {
-	case held == s.held:
-		s.up, s.proved, s.breaker = s.up || up, s.proved || proved, max(s.breaker, breaker)
-	case held:
-		s.held, s.up, s.proved, s.breaker = true, up, proved, breaker
-	}
-	channels, messages, bytes := h.memory.Holds()
-	s.channels += float64(channels)
-	s.messages += float64(messages)
-	s.size += float64(bytes)
-	s.payloads += float64(h.payloads.bytes())
 }
 
 // Interface guard

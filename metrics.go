@@ -20,9 +20,12 @@ import (
 const namespace = "caddy_redis_sse"
 
 var (
-	metricReceived = newCounters("messages_received_total", "Messages that Redis handed over.", "hub")
-	metricBadUTF8  = newCounters("invalid_utf8_total", "Messages in which bytes that are not UTF-8 were replaced.", "hub")
-	metricUnnamed  = newCounters("event_names_omitted_total", "Event names that could not be given as configured.", "hub")
+	metricReceived      = newCounters("messages_received_total", "Messages that Redis handed over.", "hub")
+	metricReceivedBytes = newCounters("received_bytes_total", "Bytes of the payloads of those messages.", "hub")
+	metricGivenUp       = newCounters("evicted_messages_total",
+		"Messages that the buffers gave up, by which limit did it; room: their channel was given up whole.", "hub", "limit")
+	metricBadUTF8 = newCounters("invalid_utf8_total", "Messages in which bytes that are not UTF-8 were replaced.", "hub")
+	metricUnnamed = newCounters("event_names_omitted_total", "Event names that could not be given as configured.", "hub")
 
 	metricReconnections = newCounters("reconnections_total",
 		"Connections to Redis made after a live one was lost, by why it was lost.", "hub", "reason")
@@ -77,7 +80,7 @@ func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
 // after the first change nothing.
 func registerMetrics(registry prometheus.Registerer, more ...prometheus.Collector) error {
 	for _, c := range append([]prometheus.Collector{
-		metricReceived, metricBadUTF8, metricUnnamed, metricReconnections, metricProbe, metricStreams, metricEnds,
+		metricReceived, metricReceivedBytes, metricGivenUp, metricBadUTF8, metricUnnamed, metricReconnections, metricProbe, metricStreams, metricEnds,
 		metricSent, metricReplayed, metricGaps, metricDelivery,
 		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped, metricBuildInfo,
 	}, more...) {
@@ -92,22 +95,37 @@ func registerMetrics(registry prometheus.Registerer, more ...prometheus.Collecto
 // hubMetrics are one hub's counters, all of them there from the start: a rate
 // needs a zero to start from.
 type hubMetrics struct {
-	received, badUTF8, unnamed prometheus.Counter
-	reconnections              map[lossReason]prometheus.Counter
-	probe                      prometheus.Observer
+	received, receivedBytes prometheus.Counter
+	badUTF8, unnamed        prometheus.Counter
+	givenUp                 map[hub.Cause]prometheus.Counter
+	reconnections           map[lossReason]prometheus.Counter
+	probe                   prometheus.Observer
 }
 
-func newHubMetrics(hub string) *hubMetrics {
+func newHubMetrics(of string) *hubMetrics {
 	m := &hubMetrics{
-		received: metricReceived.WithLabelValues(hub), badUTF8: metricBadUTF8.WithLabelValues(hub),
-		unnamed: metricUnnamed.WithLabelValues(hub), reconnections: map[lossReason]prometheus.Counter{},
-		probe: metricProbe.WithLabelValues(hub),
+		received: metricReceived.WithLabelValues(of), receivedBytes: metricReceivedBytes.WithLabelValues(of),
+		badUTF8: metricBadUTF8.WithLabelValues(of), unnamed: metricUnnamed.WithLabelValues(of),
+		givenUp: map[hub.Cause]prometheus.Counter{}, reconnections: map[lossReason]prometheus.Counter{},
+		probe: metricProbe.WithLabelValues(of),
+	}
+	for _, cause := range hub.Causes() {
+		m.givenUp[cause] = metricGivenUp.WithLabelValues(of, cause.String())
 	}
 	for _, reason := range lossReasons {
-		m.reconnections[reason] = metricReconnections.WithLabelValues(hub, string(reason))
+		m.reconnections[reason] = metricReconnections.WithLabelValues(of, string(reason))
 	}
 	return m
 }
+
+// receive counts a message that Redis handed over.
+func (m *hubMetrics) receive(size int) {
+	m.received.Inc()
+	m.receivedBytes.Add(float64(size))
+}
+
+// giveUp counts messages that a buffer gave up.
+func (m *hubMetrics) giveUp(why hub.Cause, n int64) { m.givenUp[why].Add(float64(n)) }
 
 // routeMetrics are one handler's.
 type routeMetrics struct {
