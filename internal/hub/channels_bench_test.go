@@ -142,6 +142,17 @@ func BenchmarkScrape(b *testing.B) {
 	})
 }
 
+// BenchmarkSurvey is what the status asks of a hub; BenchmarkLook/survey has how long it holds the lock.
+func BenchmarkSurvey(b *testing.B) {
+	overChannels(b, func(b *testing.B, names []string) {
+		h := benchWatched(b, names)
+		b.ReportAllocs()
+		for b.Loop() {
+			h.Survey(func(Line) {})
+		}
+	})
+}
+
 // BenchmarkLook is what may look at every channel, since configurations and outages are few: ns/op is how long the hub's
 // lock is held, and the reader or the streams that come or go wait.
 func BenchmarkLook(b *testing.B) {
@@ -160,6 +171,7 @@ func BenchmarkLook(b *testing.B) {
 		{"a pattern comes", nil, benchLeave, benchJoin},
 		{"a pattern goes", nil, benchJoin, benchLeave},
 		{"a kept pattern is given up", nil, benchKeep, benchUnkeep},
+		{"survey", nil, func(*Hub) {}, func(h *Hub) { h.list() }},
 	} {
 		b.Run(look.name, func(b *testing.B) {
 			h := benchWatched(b, names, look.keep...)

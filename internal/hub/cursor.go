@@ -54,6 +54,20 @@ func parseCursor(s string) (cursor, bool) {
 	return c, true
 }
 
+// ID is what an event id says, for people: to clients ids are opaque.
+type ID struct {
+	Time   int64  // all that was published before it had been read: Redis's clock, Unix milliseconds; 0: unknown
+	Seq    uint64 // counts what the hub read, from a random start
+	Life   uint64 // random, of the hub's life in one process: Seq means something only there
+	Anchor uint32 // by which other nodes know the newest message before the place; 0: they go by Time
+}
+
+// ReadID reads an event id. It reports false if no hub has made the text.
+func ReadID(text string) (ID, bool) {
+	c, ok := parseCursor(text)
+	return ID{c.ms, c.seq, c.epoch, c.anchor}, ok
+}
+
 // anchored is where and when a message is, and what other nodes know it by.
 type anchored struct {
 	seq    uint64
