@@ -16,6 +16,9 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterGlobalOption("redis_sse", parseGlobal)
+	// The first stands before those that follow: a redis_sse without a matcher would
+	// answer a health check with a stream.
+	httpcaddyfile.RegisterDirectiveOrder("redis_sse_health", httpcaddyfile.Before, "respond")
 	httpcaddyfile.RegisterHandlerDirective("redis_sse", parseHandler)
 	httpcaddyfile.RegisterDirectiveOrder("redis_sse", httpcaddyfile.Before, "respond")
 	httpcaddyfile.RegisterHandlerDirective("redis_sse_publish", parsePublishHandler)
@@ -27,7 +30,7 @@ func init() {
 
 // allBlocks are all that a Caddyfile may have of this module.
 func allBlocks() []block {
-	return append(new(Hub).block().withInner(), new(Handler).block(), new(PublishHandler).block())
+	return append(new(Hub).block().withInner(), new(Handler).block(), new(PublishHandler).block(), new(HealthHandler).block())
 }
 
 func (c *Hub) block() block {

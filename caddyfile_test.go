@@ -93,6 +93,9 @@ func TestAdaptErrorsNameLineKeyAndValue(t *testing.T) {
 	inHandler := func(line string) (string, int) {
 		return ":8080 {\n\tredis_sse news {\n\t\t" + line + "\n\t}\n}\n", 3
 	}
+	inHealth := func(line string) (string, int) {
+		return ":8080 {\n\tredis_sse_health /ready {\n\t\t" + line + "\n\t}\n}\n", 3
+	}
 	inHub := func(line string) (string, int) {
 		return "{\n\tredis_sse {\n\t\t" + line + "\n\t}\n}\n", 3
 	}
@@ -125,6 +128,9 @@ func TestAdaptErrorsNameLineKeyAndValue(t *testing.T) {
 			"max_streams_per {http.auth.user.id} many", "max_streams_per {http.auth.user.id} 0",
 			"max_streams_per {http.auth.user.id} 5 64", "max_streams_per {http.auth.user.id} 5 /", "max_streams_per {http.auth.user.id} 5 /0",
 			"max_streams_per {http.auth.user.id} 5 /-1", "max_streams_per {http.auth.user.id} 5 /much",
+		}},
+		{"health", inHealth, []string{
+			"mode", "mode lax", "mode ready strict", "hub", "start_grace soon", "start_grace 0", "start_grace -1s", "start_grace", "grace",
 		}},
 		{"hub", inHub, []string{
 			"linger soon", "linger -1s",

@@ -93,6 +93,8 @@ func inBlock(b block, line string) string {
 		return "{\nredis_sse {\npublisher {\n" + line + "\n}\n}\n}\n"
 	case new(Handler).block().place:
 		return ":80 {\nredis_sse /e news {\n" + line + "\n}\n}\n"
+	case new(HealthHandler).block().place:
+		return ":80 {\nredis_sse_health /h {\n" + line + "\n}\n}\n"
 	}
 	return ":80 {\nredis_sse_publish /p {\nchannel news\n" + line + "\n}\n}\n"
 }
@@ -245,6 +247,7 @@ func TestTheModuleDocumentationHasTheGrammarAndAnExample(t *testing.T) {
 		{"module.go", "App", "redis_sse [<name>]", new(Hub).block()},
 		{"handler.go", "Handler", "redis_sse [<matcher>] [<channel>...]", new(Handler).block()},
 		{"publish.go", "PublishHandler", "redis_sse_publish [<matcher>] [<channel>]", new(PublishHandler).block()},
+		{"healthcheck.go", "HealthHandler", "redis_sse_health [<matcher>] [<hub>...]", new(HealthHandler).block()},
 	} {
 		blocks := codeBlocks(docOf(t, c.file, c.name))
 		if len(blocks) != 2 {
@@ -280,7 +283,7 @@ func forms(args string) (all []string) {
 func TestTheReferenceHasTheUsagesOfTheGrammar(t *testing.T) {
 	scopes := allBlocks()
 	short := strings.NewReplacer("<d>", "<duration>", "<n>", "<count>")
-	for i, scope := range []string{hubScope, bufferScope, publisherScope, handlerScope, publishScope} {
+	for i, scope := range []string{hubScope, bufferScope, publisherScope, handlerScope, publishScope, healthScope} {
 		for _, o := range referenceOptions(t) {
 			if o.scope != scope {
 				continue

@@ -89,7 +89,9 @@ func TestTheFullExampleHasEveryOption(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(string(text), "\tredis_sse_publish /publish/* events:") {
-		t.Errorf("%s publishes nothing", fullExample)
+	for _, directive := range []string{"redis_sse_publish /publish/* events:", "redis_sse_health /ready default analytics {"} {
+		if !strings.Contains(string(text), "\t"+directive) {
+			t.Errorf("%s has no %s", fullExample, directive)
+		}
 	}
 }

@@ -230,7 +230,18 @@ func (g *generation) confirmed(r *redis.Subscription) error {
 		g.probing.listens()
 		g.subscriber.prober.wake()
 	}
+	g.settle()
 	return nil
+}
+
+// settle is called after each reply: once Redis has confirmed or denied all that a
+// hub asks for without a client, the hub is ready.
+func (g *generation) settle() {
+	ready := &g.subscriber.readiness
+	if ready.confirmed.Load() || !g.live || !g.probing.isAsked() || !g.memory.KeepSettled() {
+		return
+	}
+	ready.confirmed.Store(true)
 }
 
 func (g *generation) answered(r *redis.Pong) error {
@@ -249,6 +260,7 @@ func (g *generation) answered(r *redis.Pong) error {
 		g.back = true
 		g.subscriber.publisher.breaker.proved()
 	}
+	g.settle()
 	return nil
 }
 
@@ -278,6 +290,7 @@ func (g *generation) errorReply(err redis.Error) error {
 		g.subscriber.warnDenied(names[0], err)
 	}
 	g.replies.Denied()
+	g.settle()
 	return nil
 }
 

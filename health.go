@@ -189,6 +189,7 @@ func (g *generation) notListening(err redis.Error) error {
 	}
 	g.replies.Failed()
 	g.subscriber.prober.wake() // for the role
+	g.settle()
 	return nil
 }
 

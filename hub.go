@@ -76,6 +76,7 @@ func (h *redisHub) start() {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
+	h.subscriber.readiness.start()
 	h.running.Go(func() { h.subscriber.run(ctx) })
 	h.running.Go(func() { h.tick(ctx) })
 	h.running.Go(func() { h.subscriber.probe(ctx) })
@@ -177,7 +178,8 @@ func (h *redisHub) reconfigure(change func([]registration) []registration) {
 	h.memory.Configure(s.Bounds, s.keep)
 }
 
-// isHeld reports whether a running configuration has registered settings.
+// isHeld reports whether a running configuration holds the hub, not only streams
+// of one that has gone.
 func (h *redisHub) isHeld() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

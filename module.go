@@ -226,9 +226,24 @@ func (a *App) warnOfPassword(key hubKey, s *settings) {
 		"and the debug log may; {env.NAME} or {file.PATH} in the URL keep it out ({$NAME} does not)", zap.String("hub", key.label()))
 }
 
+// all returns the app's own claims, by the hubs' names. Not before all apps have
+// been loaded: handlers add to them.
+func (a *App) all() []*claim {
+	return slices.SortedFunc(maps.Values(a.claims), func(c, d *claim) int { return strings.Compare(c.key.label(), d.key.label()) })
+}
+
 // acquire takes a handler's claim on the hub called name or, if redis is not
 // empty, on the nameless hub that all handlers with that URL share.
 func (a *App) acquire(name, redis string) (*claim, error) {
+	own, err := a.own(name, redis)
+	if err != nil {
+		return nil, err
+	}
+	return claimHub(own.key, own.settings, a.log)
+}
+
+// own is acquire for what holds the hub no longer than the app does.
+func (a *App) own(name, redis string) (*claim, error) {
 	config := &Hub{Redis: redis}
 	switch {
 	case redis != "" && name != "":
@@ -244,11 +259,7 @@ func (a *App) acquire(name, redis string) (*claim, error) {
 			return nil, errNotDefined(name, slices.Collect(maps.Keys(a.Hubs)))
 		}
 	}
-	own, err := a.claim(name, config)
-	if err != nil {
-		return nil, err
-	}
-	return claimHub(own.key, own.settings, a.log)
+	return a.claim(name, config)
 }
 
 // acquireFor is acquire for a handler that is being provisioned.

@@ -180,6 +180,13 @@ func (p *probing) has(what optionalCommand) bool {
 // canProve reports whether probes are possible, as far as is known.
 func (p *probing) canProve() bool { return p.has(commandPublish) && p.has(commandSubscribe) }
 
+// isAsked reports whether Redis has answered for the probe channel.
+func (p *probing) isAsked() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.listening || p.without[commandSubscribe]
+}
+
 // isProved reports whether the newest probe came back.
 func (p *probing) isProved() bool {
 	p.mu.Lock()

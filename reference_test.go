@@ -23,9 +23,10 @@ const (
 	publisherScope = "publisher"
 	handlerScope   = "handler"
 	publishScope   = "publish"
+	healthScope    = "health"
 )
 
-var referenceScopes = []string{hubScope, bufferScope, publisherScope, handlerScope, publishScope}
+var referenceScopes = []string{hubScope, bufferScope, publisherScope, handlerScope, publishScope, healthScope}
 
 var referenceHeadings = map[string]string{
 	hubScope:       "## Global option `redis_sse`",
@@ -33,6 +34,7 @@ var referenceHeadings = map[string]string{
 	publisherScope: "### `publisher`",
 	handlerScope:   "## Directive `redis_sse`",
 	publishScope:   "## Directive `redis_sse_publish`",
+	healthScope:    "## Directive `redis_sse_health`",
 }
 
 // markdownSection returns the lines of a file from a heading to the next one.
@@ -157,6 +159,7 @@ func TestTheReferenceHasTheOptionsOfTheGrammarAndNoOther(t *testing.T) {
 	sameWords(t, "publisher option", documented[publisherScope], new(Publisher).block().names())
 	sameWords(t, "handler option", documented[handlerScope], new(Handler).block().names())
 	sameWords(t, "publish option", documented[publishScope], new(PublishHandler).block().names())
+	sameWords(t, "health option", documented[healthScope], new(HealthHandler).block().names())
 }
 
 // jsonFields returns the paths of the JSON fields of a struct type: of the values, and of the objects they are in.
@@ -199,7 +202,7 @@ func jsonPrefix(t *testing.T, scope string) string {
 
 func TestTheReferenceHasTheFieldsOfTheJSONAndNoOther(t *testing.T) {
 	values, objects := jsonFields(reflect.TypeFor[App](), "apps."+string(App{}.CaddyModule().ID))
-	for _, h := range []caddy.Module{Handler{}, PublishHandler{}} {
+	for _, h := range []caddy.Module{Handler{}, PublishHandler{}, HealthHandler{}} {
 		v, o := jsonFields(reflect.TypeOf(h), `{"handler": "`+h.CaddyModule().ID.Name()+`", ...}`)
 		values, objects = append(values, v...), append(objects, o...)
 	}
@@ -218,6 +221,7 @@ type adapted struct {
 	hub     *Hub
 	handler *Handler
 	publish *PublishHandler
+	health  *HealthHandler
 }
 
 // adaptOption adapts a Caddyfile in which line stands in the scope.
@@ -231,8 +235,8 @@ func adaptOption(t *testing.T, scope, line string) (*adapted, error) {
 	if strings.HasPrefix(line, "channel ") {
 		channel[scope] = ""
 	}
-	const caddyfile = "{\nredis_sse {\n%s\n}\n}\n:8080 {\nroute {\nredis_sse %s {\n%s\n}\nredis_sse_publish %s {\n%s\n}\n}\n}\n"
-	config, err := adapt(fmt.Sprintf(caddyfile, at[hubScope], channel[handlerScope], at[handlerScope], channel[publishScope], at[publishScope]))
+	const caddyfile = "{\nredis_sse {\n%s\n}\n}\n:8080 {\nroute {\nredis_sse %s {\n%s\n}\nredis_sse_publish %s {\n%s\n}\nredis_sse_health {\n%s\n}\n}\n}\n"
+	config, err := adapt(fmt.Sprintf(caddyfile, at[hubScope], channel[handlerScope], at[handlerScope], channel[publishScope], at[publishScope], at[healthScope]))
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +258,7 @@ func adaptOption(t *testing.T, scope, line string) (*adapted, error) {
 			} `json:"http"`
 		} `json:"apps"`
 	}
-	a := &adapted{generic: map[string]map[string]any{}, hub: new(Hub), handler: new(Handler), publish: new(PublishHandler)}
+	a := &adapted{generic: map[string]map[string]any{}, hub: new(Hub), handler: new(Handler), publish: new(PublishHandler), health: new(HealthHandler)}
 	unmarshal := func(text []byte, into ...any) {
 		for _, v := range into {
 			if err := json.Unmarshal(text, v); err != nil {
@@ -263,13 +267,14 @@ func adaptOption(t *testing.T, scope, line string) (*adapted, error) {
 		}
 	}
 	unmarshal(config, &parts)
-	var hub, handler, publish map[string]any
+	var hub, handler, publish, health map[string]any
 	unmarshal(parts.Apps.SSE.Hubs[defaultHub], &hub, a.hub)
 	handlers := parts.Apps.HTTP.Servers["srv0"].Routes[0].Handle[0].Routes[0].Handle
 	unmarshal(handlers[0], &handler, a.handler)
 	unmarshal(handlers[1], &publish, a.publish)
+	unmarshal(handlers[2], &health, a.health)
 	a.generic[hubScope], a.generic[bufferScope], a.generic[publisherScope] = hub, hub, hub
-	a.generic[handlerScope], a.generic[publishScope] = handler, publish
+	a.generic[handlerScope], a.generic[publishScope], a.generic[healthScope] = handler, publish, health
 	return a, nil
 }
 
@@ -296,6 +301,9 @@ func (a *adapted) resolved(t *testing.T) string {
 	if err := a.publish.resolve(); err != nil {
 		t.Fatal(err)
 	}
+	if err := a.health.resolve(); err != nil {
+		t.Fatal(err)
+	}
 	redis := fmt.Sprint(s.redis.Network, s.redis.Addr, s.redis.Username, s.redis.Password)
 	hub := *s
 	hub.redis = nil
@@ -306,6 +314,6 @@ func (a *adapted) resolved(t *testing.T) string {
 			fmt.Fprintf(&handler, " %s:%v", field.Name, h.Field(i))
 		}
 	}
-	return fmt.Sprintf("%s %+v%s drain:%v/%v max_size:%d", redis, hub, handler.String(),
-		a.handler.drain.reload, a.handler.drain.exit, a.publish.maxSize)
+	return fmt.Sprintf("%s %+v%s drain:%v/%v max_size:%d health:%v/%v", redis, hub, handler.String(),
+		a.handler.drain.reload, a.handler.drain.exit, a.publish.maxSize, a.health.mode, a.health.grace)
 }

@@ -124,8 +124,10 @@ func (o *referenceOption) sample(t *testing.T, options []*referenceOption) strin
 	switch last := o.args[len(o.args)-1]; last {
 	case "<url>":
 		return o.line(options, "unix:///run/redis.sock")
-	case "<name>":
+	case "<name>", "<name>...":
 		return o.line(options, "other")
+	case "<mode>":
+		return o.line(options, "strict")
 	case "<what>":
 		return o.line(options, "start")
 	case "<how>":

@@ -32,7 +32,8 @@ type subscriber struct {
 
 	pauses     pauses
 	generation atomic.Pointer[generation] // the current one, for the watchdog
-	connected  atomic.Bool                // Redis has answered in it
+	connected  contact                    // Redis has answered in it
+	readiness  readiness
 
 	// Of the reader goroutine only.
 	outage   outage

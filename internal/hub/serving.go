@@ -81,6 +81,19 @@ func (h *Hub) keepLocked(kept []string) {
 	}
 }
 
+// KeepSettled reports whether Redis has confirmed or denied, on the connection at
+// hand, every pattern that is kept.
+func (h *Hub) KeepSettled() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for p := range h.patterns.each() {
+		if p.sub.kept && p.sub.state != stateLive && p.sub.state != stateDenied {
+			return false
+		}
+	}
+	return true
+}
+
 // releaseLocked is called when p, which serves channels, is kept no longer or
 // was denied. A channel goes over to another pattern that is kept and live, or
 // is subscribed itself.
