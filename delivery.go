@@ -28,9 +28,11 @@ type delivery struct {
 	ending    *ending // nil until the response has begun
 	metrics   *routeMetrics
 	log       *streamLog // nil unless its level is debug
-	behind    bool       // the last write left something for the next stream
-	cut       bool       // the client has not taken all that was written
-	broken    bool       // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
+	opened    time.Time
+	catching  bool // counted among those that are behind
+	behind    bool // the last write left something for the next stream
+	cut       bool // the client has not taken all that was written
+	broken    bool // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
 }
 
 // scratch is what one write needs. It is pooled: thousands of idle streams
@@ -172,9 +174,11 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 		d.sink.begun, mark = true, false
 		work.out = d.stream.AppendCursor(work.out, d.format)
 	}
+	defer d.caughtUp()
 	for behind := d.stream.Replays(); ; behind = true {
 		b := &work.batch
 		if behind {
+			d.fallBehind()
 			d.turns.take(func() { d.stream.Read(b) })
 		} else {
 			d.stream.Read(b)
@@ -205,6 +209,21 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 			d.behind = b.More
 			return nil
 		}
+	}
+}
+
+// fallBehind counts the stream among those that have more to be sent than one batch.
+func (d *delivery) fallBehind() {
+	if !d.catching {
+		d.catching = true
+		d.metrics.behind.Inc()
+	}
+}
+
+func (d *delivery) caughtUp() {
+	if d.catching {
+		d.catching = false
+		d.metrics.behind.Dec()
 	}
 }
 
@@ -277,9 +296,15 @@ func (d *delivery) send(p []byte) error {
 		if err := d.sink.write(p[:writeChunk]); err != nil {
 			return err
 		}
-		d.log.wrote(writeChunk)
+		d.wrote(writeChunk)
 		p = p[writeChunk:]
 	}
-	d.log.wrote(len(p))
+	d.wrote(len(p))
 	return d.sink.write(p)
+}
+
+// wrote counts bytes that go out.
+func (d *delivery) wrote(n int) {
+	d.metrics.sentBytes.Add(float64(n))
+	d.log.wrote(n)
 }

@@ -297,7 +297,7 @@ func TestTheReferenceHasTheUsagesOfTheGrammar(t *testing.T) {
 				if usage != "{ ... }" {
 					t.Errorf("%s: want %q", o, "{ ... }")
 				}
-			case usage == "<what>" || usage == "<how>": // has a table of its own
+			case slices.Contains([]string{"<what>", "<how>", "<mode>"}, usage): // has a table of its own
 				for _, row := range referenceRows(t, "### `"+o.name+"`", "`"+o.name+"`") {
 					if value := short.Replace(strings.Trim(row["`"+o.name+"`"], "`")); !slices.Contains(forms(is.args), value) {
 						t.Errorf("%s %s is none of %q", o, value, is.args)

@@ -182,7 +182,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.claim, h.invalid.log = &sharedClaim{claim: own, log: ctx.Logger()}, ctx.Logger()
+	h.claim = &sharedClaim{claim: own, log: ctx.Logger()}
+	h.invalid.begin(own.hub.name, ctx.Logger())
 	h.metrics = newRouteMetrics(own.hub.name, h.route)
 	h.drain.grace = func() time.Duration { return app.grace }
 	if server := h.drain.beginWith(ctx); server != nil {

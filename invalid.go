@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
 
@@ -14,10 +15,59 @@ type invalidRequests struct {
 	route  string
 	log    *zap.Logger
 	seldom seldom
+	counts map[invalidCause]prometheus.Counter
 }
 
 func newInvalidRequests(route string) *invalidRequests {
 	return &invalidRequests{route: route, log: zap.NewNop()}
+}
+
+// begin has them be logged, and counted as those of a hub's handler.
+func (i *invalidRequests) begin(hub string, log *zap.Logger) {
+	i.log, i.counts = log, map[invalidCause]prometheus.Counter{}
+	for _, cause := range invalidCauses {
+		i.counts[cause] = metricInvalid.WithLabelValues(hub, i.route, string(cause))
+	}
+}
+
+// invalidCause is what is wrong with a request.
+type invalidCause string
+
+const (
+	invalidChannel   invalidCause = "channel" // placeholders leave none, or one that is not allowed
+	invalidStart     invalidCause = "start"   // from, last or since
+	invalidBody      invalidCause = "body"    // too large, too slow, or it broke off
+	invalidMethod    invalidCause = "method"
+	invalidCrossSite invalidCause = "cross_site"
+)
+
+var invalidCauses = []invalidCause{invalidChannel, invalidStart, invalidBody, invalidMethod, invalidCrossSite}
+
+// badRequest is the error of a request that is not valid because of what it asks for.
+func badRequest(cause invalidCause, err error) error {
+	return caddyhttp.Error(http.StatusBadRequest, &asksWrong{cause, err})
+}
+
+// asksWrong is what is wrong with what a request asks for.
+type asksWrong struct {
+	cause invalidCause
+	error
+}
+
+func (e *asksWrong) Unwrap() error { return e.error }
+
+// invalidCauseOf returns what is wrong with a request: what it asks for, or else what its status says.
+func invalidCauseOf(failed caddyhttp.HandlerError) invalidCause {
+	if e, ok := errors.AsType[*asksWrong](failed.Err); ok {
+		return e.cause
+	}
+	switch failed.StatusCode {
+	case http.StatusForbidden:
+		return invalidCrossSite
+	case http.StatusMethodNotAllowed:
+		return invalidMethod
+	}
+	return invalidBody
 }
 
 // answer answers a request with err, an HTTP error, and logs it now and then. The client
@@ -27,6 +77,9 @@ func (i *invalidRequests) answer(w http.ResponseWriter, r *http.Request, err err
 	failed, isHTTP := errors.AsType[caddyhttp.HandlerError](err)
 	if !isHTTP || failed.Err == nil || failed.StatusCode >= http.StatusInternalServerError {
 		return err // Caddy logs it
+	}
+	if count := i.counts[invalidCauseOf(failed)]; count != nil {
+		count.Inc()
 	}
 	if failed.StatusCode != http.StatusForbidden { // checkSite has said more
 		i.tell(r, failed)

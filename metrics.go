@@ -53,9 +53,24 @@ var (
 	metricStreams = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "streams", Help: "Open streams.",
 	}, []string{"hub", "route"})
-	metricEnds     = newCounters("streams_total", "Streams that have ended, by what ended them.", "hub", "route", "end")
-	metricSent     = newCounters("events_sent_total", "Messages written to streams; gaps and cursors do not count.", "hub", "route")
-	metricReplayed = newCounters("replayed_events_total",
+	metricOpened = newCounters("streams_opened_total", "Streams that have opened.", "hub", "route")
+	metricBehind = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "streams_behind",
+		Help: "Open streams that have more to be sent than one batch: in a replay, or with a client that is slow.",
+	}, []string{"hub", "route"})
+	metricAge = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "stream_age_seconds", Help: "How old streams were when they ended.",
+		// Below a second clients come back without end; max_stream_age is often an hour, and a page stays for a day.
+		Buckets: []float64{.1, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400},
+	}, []string{"hub", "route"})
+	metricRefused = newCounters("streams_refused_total", "Streams that never opened, by which limit there was no room under.",
+		"hub", "route", "limit")
+	metricInvalid = newCounters("invalid_requests_total", "Requests that could get nothing but an error, by what was wrong with them.",
+		"hub", "route", "cause")
+	metricSentBytes = newCounters("sent_bytes_total", "Bytes written to streams, before they are encrypted or compressed.", "hub", "route")
+	metricEnds      = newCounters("streams_total", "Streams that have ended, by what ended them.", "hub", "route", "end")
+	metricSent      = newCounters("events_sent_total", "Messages written to streams; gaps and cursors do not count.", "hub", "route")
+	metricReplayed  = newCounters("replayed_events_total",
 		"Messages written to streams that Redis had handed over before the stream opened.", "hub", "route")
 	metricGaps = newCounters("gaps_total", "Gap events written to streams, by reason.", "hub", "route", "reason")
 
@@ -81,6 +96,7 @@ func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
 func registerMetrics(registry prometheus.Registerer, more ...prometheus.Collector) error {
 	for _, c := range append([]prometheus.Collector{
 		metricReceived, metricReceivedBytes, metricGivenUp, metricBadUTF8, metricUnnamed, metricReconnections, metricProbe, metricStreams, metricEnds,
+		metricOpened, metricBehind, metricAge, metricRefused, metricInvalid, metricSentBytes,
 		metricSent, metricReplayed, metricGaps, metricDelivery,
 		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped, metricBuildInfo,
 	}, more...) {
@@ -129,19 +145,29 @@ func (m *hubMetrics) giveUp(why hub.Cause, n int64) { m.givenUp[why].Add(float64
 
 // routeMetrics are one handler's.
 type routeMetrics struct {
-	streams        prometheus.Gauge
-	sent, replayed prometheus.Counter
-	ends           map[endReason]prometheus.Counter
-	gaps           map[hub.GapReason]prometheus.Counter
-	delivery       prometheus.Observer
+	streams, behind prometheus.Gauge
+	opened          prometheus.Counter
+	age             prometheus.Observer
+	refused         map[streamLimitName]prometheus.Counter
+	sent, replayed  prometheus.Counter
+	sentBytes       prometheus.Counter
+	ends            map[endReason]prometheus.Counter
+	gaps            map[hub.GapReason]prometheus.Counter
+	delivery        prometheus.Observer
 }
 
 func newRouteMetrics(of, route string) *routeMetrics {
 	m := &routeMetrics{
-		streams: metricStreams.WithLabelValues(of, route),
-		sent:    metricSent.WithLabelValues(of, route), replayed: metricReplayed.WithLabelValues(of, route),
+		streams: metricStreams.WithLabelValues(of, route), behind: metricBehind.WithLabelValues(of, route),
+		opened: metricOpened.WithLabelValues(of, route), age: metricAge.WithLabelValues(of, route),
+		refused:   map[streamLimitName]prometheus.Counter{},
+		sentBytes: metricSentBytes.WithLabelValues(of, route),
+		sent:      metricSent.WithLabelValues(of, route), replayed: metricReplayed.WithLabelValues(of, route),
 		ends: map[endReason]prometheus.Counter{}, gaps: map[hub.GapReason]prometheus.Counter{},
 		delivery: metricDelivery.WithLabelValues(of, route),
+	}
+	for _, limit := range streamLimitNames {
+		m.refused[limit] = metricRefused.WithLabelValues(of, route, string(limit))
 	}
 	for _, end := range endReasons {
 		m.ends[end] = metricEnds.WithLabelValues(of, route, string(end))
@@ -151,6 +177,29 @@ func newRouteMetrics(of, route string) *routeMetrics {
 	}
 	return m
 }
+
+// ended counts the end of a stream that opened at a time.
+func (m *routeMetrics) ended(end endReason, opened time.Time) {
+	m.ends[end].Inc()
+	m.age.Observe(time.Since(opened).Seconds())
+}
+
+// refuse counts a stream that there was no room for.
+func (m *routeMetrics) refuse(limit streamLimitName) {
+	m.ends[endTurnedAway].Inc()
+	m.refused[limit].Inc()
+}
+
+// streamLimitName is the option whose limit a stream was over.
+type streamLimitName string
+
+const (
+	limitStreams    streamLimitName = "max_streams"
+	limitStreamsPer streamLimitName = "max_streams_per"
+	limitChannels   streamLimitName = "max_channels"
+)
+
+var streamLimitNames = []streamLimitName{limitStreams, limitStreamsPer, limitChannels}
 
 // count counts a batch of s that has been written and flushed. now is the
 // monotonic time in milliseconds.

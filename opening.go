@@ -20,7 +20,7 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	// An error after this point is the client's connection: there is nobody
 	// to tell, and an error page would land in the stream.
 	end := d.run()
-	h.metrics.ends[end].Inc()
+	h.metrics.ended(end, d.opened)
 	d.log.end(end)
 	if d.cut && r.ProtoMajor == 3 {
 		// The end of the response would wait behind what the client has not
@@ -36,11 +36,11 @@ func (h *Handler) asked(r *http.Request) (channels []string, at hub.Start, err e
 	if r.ContentLength > maxBody {
 		return nil, at, errBodyTooLarge
 	}
-	if channels, err = requestChannels(r, h.channels); err == nil {
-		at, err = requestStart(r, h.from, h.ClientFrom)
+	if channels, err = requestChannels(r, h.channels); err != nil {
+		return nil, at, badRequest(invalidChannel, err)
 	}
-	if err != nil {
-		return nil, at, caddyhttp.Error(http.StatusBadRequest, err)
+	if at, err = requestStart(r, h.from, h.ClientFrom); err != nil {
+		return nil, at, badRequest(invalidStart, err)
 	}
 	return channels, at, nil
 }
@@ -108,6 +108,8 @@ func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	d.sink = newSink(w, r, h.stallTimeout)
 	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
 	h.metrics.streams.Inc()
+	h.metrics.opened.Inc()
+	d.opened = time.Now()
 }
 
 // latest returns when a stream of r has to end because of its age, zero for

@@ -99,7 +99,7 @@ func (h *PublishHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.claim, h.crossSite = &sharedClaim{claim: own, log: ctx.Logger()}, new(seldom)
-	h.invalid.log = ctx.Logger()
+	h.invalid.begin(own.hub.name, ctx.Logger())
 	h.drain.grace = func() time.Duration { return app.grace }
 	h.drain.beginWith(ctx)
 	h.metrics = newPublishMetrics(own.hub.name, h.Channel)
@@ -189,7 +189,7 @@ func (h *PublishHandler) admit(r *http.Request) (channel string, err error) {
 		return "", caddyhttp.Error(http.StatusForbidden, err)
 	}
 	if channel, err = replaceChannel(r, h.channel); err != nil {
-		return "", caddyhttp.Error(http.StatusBadRequest, err)
+		return "", badRequest(invalidChannel, err)
 	}
 	return channel, nil
 }

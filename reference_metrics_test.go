@@ -33,6 +33,7 @@ func TestTheReferenceHasTheMetricsOfTheCodeAndNoOther(t *testing.T) {
 	newHubMetrics("reference")
 	newRouteMetrics("reference", "route")
 	newPublishMetrics("reference", "route")
+	newInvalidRequests("route").begin("reference", zap.NewNop())
 	s, err := new(Hub).resolve()
 	if err != nil {
 		t.Fatal(err)

@@ -19,9 +19,19 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) e
 		return h.invalid.answer(w, r, reason)
 	}
 	h.drain.closeConnection(w, r)
-	h.metrics.ends[endTurnedAway].Inc()
+	h.metrics.refuse(limitOf(reason))
 	h.turnedAway.warn(h.claim.log, "streams are turned away", zap.String("route", h.route), zap.NamedError("newest_reason", reason))
 	return turnAway(w, r, reason)
+}
+
+func limitOf(reason error) streamLimitName {
+	switch {
+	case errors.Is(reason, errTooManyStreams):
+		return limitStreams
+	case errors.Is(reason, errTooManyClientStreams):
+		return limitStreamsPer
+	}
+	return limitChannels
 }
 
 // A client that was turned away comes back after a random time between these:
