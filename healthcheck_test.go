@@ -192,11 +192,11 @@ func TestAHubWhoseRedisIsDownIsReadyAfterTheStartGrace(t *testing.T) {
 			t.Error("it is ready before it has started")
 		}
 		r.start()
-		time.Sleep(defaultStartGrace - 1)
+		time.Sleep(defaultStartGrace - time.Nanosecond)
 		if r.reached(defaultStartGrace) {
 			t.Error("it is ready before its grace is over")
 		}
-		if time.Sleep(1); !r.reached(defaultStartGrace) {
+		if time.Sleep(time.Nanosecond); !r.reached(defaultStartGrace) {
 			t.Error("it is not ready when its grace is over")
 		}
 		if r.reached(2 * defaultStartGrace) {
