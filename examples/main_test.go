@@ -29,8 +29,8 @@ var examples = map[string]func(t *testing.T){
 	"two-hubs":       testTwoHubs,
 }
 
-// ownTests are the folders with tests of their own: in them, or full_example_test.go.
-var ownTests = []string{"compose", "demo", "fastapi", "full"}
+// ownTests are the folders with tests of their own: in them, or in full_example_test.go or systemd_linux_test.go.
+var ownTests = []string{"compose", "demo", "fastapi", "full", "systemd"}
 
 func TestExamples(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(examples)) {
