@@ -21,7 +21,7 @@ type Drain struct {
 	Reload caddy.Duration `json:"reload,omitempty"`
 
 	// When Caddy exits, which waits for it, at most 1h. Negative: at once.
-	// Default: 5s
+	// Default: 1s
 	Exit caddy.Duration `json:"exit,omitempty"`
 }
 

@@ -11,6 +11,14 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
+// A client comes back after half of its retry at the soonest. And the official unit of Caddy has TimeoutStopSec=5s, of which last
+// writes and the end of the process take some.
+func TestTheDefaultExitKeepsNobodyAwayAndFitsTheOfficialUnit(t *testing.T) {
+	if most := min(defaultRetry/2, 3*time.Second); defaultDrainExit > most {
+		t.Errorf("streams end over %v on exit, want %v at most", defaultDrainExit, most)
+	}
+}
+
 func TestAnAnnouncementReachesEverybodyOnce(t *testing.T) {
 	for range 200 {
 		synctest.Test(t, func(t *testing.T) {

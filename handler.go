@@ -165,7 +165,12 @@ const (
 	defaultOpenTimeout  = 2 * time.Second
 	defaultStallTimeout = 10 * time.Second
 	defaultDrainReload  = 30 * time.Second
-	defaultDrainExit    = 5 * time.Second
+	// Nobody answers from the exit's beginning until the next process is up, if there
+	// is one gateway only, so that a window must not be longer than the shortest wait of
+	// a client that has been sent away: half of defaultRetry. Where there are several,
+	// window and waits spread the clients over 3 s. And Caddy's official systemd unit
+	// kills it 5 s after it was told to end.
+	defaultDrainExit = time.Second
 	// maxHeartbeat is below 60 s, at which common proxies end what is silent.
 	maxHeartbeat = time.Minute - 1
 )
