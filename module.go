@@ -30,11 +30,15 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"go.uber.org/zap"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/commands"
 )
 
 func init() {
 	caddy.RegisterModule(App{})
+	caddycmd.RegisterCommand(commands.Command())
 }
 
 // App configures the hubs. A hub is one shared Redis subscription with the
