@@ -20,19 +20,20 @@ import (
 func Command() caddycmd.Command {
 	return caddycmd.Command{
 		Name:  "redis-sse",
-		Short: "Looks at a gateway's streams and ids (redis_sse)",
-		Long: `Looks at a gateway from Redis to Server-Sent Events: a stream as a browser gets
-it, and what an event id says.
+		Short: "Looks at a gateway's hubs, streams and ids (redis_sse)",
+		Long: `Looks at a gateway from Redis to Server-Sent Events: its hubs and busiest
+channels, a stream as a browser gets it, and what an event id says.
 
 Each command ends with exit status 0 if it did what it was asked, also when
 Ctrl-C ended it, and with 1 and a line on stderr if not.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Use = "redis-sse"
-			cmd.Example = `  $ caddy redis-sse tail https://example.com/events/jobs
+			cmd.Example = `  $ caddy redis-sse status --watch
+  $ caddy redis-sse tail https://example.com/events/jobs
   $ caddy redis-sse id 1764238272345-81985529216486895-9f86d081884c7d65-2c26b46b`
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(tailCommand(), idCommand())
+			cmd.AddCommand(statusCommand(), tailCommand(), idCommand())
 		},
 	}
 }
