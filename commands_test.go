@@ -35,7 +35,7 @@ func TestCaddyCommandsWorkWithoutRedis(t *testing.T) {
 	for command, want := range map[string]string{
 		"validate --config Caddyfile":                     "Valid configuration",
 		"adapt --config Caddyfile --validate":             `"redis_sse"`,
-		"list-modules --skip-standard":                    "http.handlers.redis_sse\nhttp.handlers.redis_sse_publish\nredis_sse\n",
+		"list-modules --skip-standard":                    "admin.api.redis_sse\nhttp.handlers.redis_sse\nhttp.handlers.redis_sse_health\nhttp.handlers.redis_sse_publish\nredis_sse\n",
 		"fmt --diff Caddyfile":                            "",
 		"validate --config Caddyfile --adapter caddyfile": "Valid configuration",
 	} {
