@@ -27,6 +27,9 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 func (Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/redis_sse/health", Handler: allowing(adminHealth, http.MethodGet, http.MethodHead)},
+		{Pattern: "/redis_sse/status", Handler: allowing(adminStatus, http.MethodGet, http.MethodHead)},
+		{Pattern: channelsPath, Handler: allowing(adminChannel, http.MethodGet, http.MethodHead)},
+		{Pattern: "/redis_sse/disconnect", Handler: allowing(adminDisconnect, http.MethodPost)},
 	}
 }
 

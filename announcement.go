@@ -15,6 +15,7 @@ const (
 	signalEnd                                    // its time is over
 	signalTimeout                                // it has waited long enough for Redis's confirmation
 	signalGone                                   // its client has gone
+	signalAsked                                  // somebody has asked for its end
 )
 
 // announcement is something that happens once and that streams have to hear

@@ -32,6 +32,7 @@ type delivery struct {
 	catching  bool // counted among those that are behind
 	behind    bool // the last write left something for the next stream
 	cut       bool // the client has not taken all that was written
+	noticed   bool // that it is to be disconnected, while it wrote
 	broken    bool // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
 }
 
@@ -70,6 +71,7 @@ func (d *delivery) release() {
 	d.admission.leave()
 	if d.ending != nil {
 		d.ending.stop()
+		d.hub.streams.Add(-1)
 		d.metrics.streams.Dec() // not before there is room for another one
 	}
 	d.claim.leave()
@@ -131,6 +133,9 @@ func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
 	if got&(signalDrain|signalExit) != 0 {
 		d.ending.notice()
 	}
+	if got&signalAsked != 0 {
+		d.disconnected()
+	}
 	if got&signalEnd != 0 {
 		// A retry of its own for each: they must not come back together.
 		if err := d.close(hub.AppendRetry(nil, jitter(d.retry/2, 3*d.retry/2).Milliseconds())); err != nil {
@@ -145,6 +150,41 @@ func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
 		return d.endOf(err), true
 	}
 	return "", false
+}
+
+// disconnected has the stream end as was asked for. It has been signalled, or
+// its request came at a time since which somebody may have asked.
+func (d *delivery) disconnected() {
+	d.noticed = true
+	now, asked := time.Now(), false
+	for _, w := range d.hub.disconnects.of(d.stream) {
+		if now.Before(w.ends()) {
+			d.ending.spread(w.began, w.over, endAsked)
+			asked = true
+		}
+	}
+	if !asked { // it wrote for so long that the window is over
+		d.ending.within(0, endAsked)
+	}
+}
+
+// disconnectedSince is disconnected for a stream that begins, whose request came
+// at that time: it may have missed the signal.
+func (d *delivery) disconnectedSince(came time.Time) {
+	for _, w := range d.hub.disconnects.of(d.stream) {
+		if !came.After(w.began) {
+			d.ending.spread(w.began, w.over, endAsked)
+		}
+	}
+}
+
+// passed reports whether the stream has been due for some time. One that writes
+// does not see its signals; it asks here.
+func (d *delivery) passed(since time.Duration) bool {
+	if !d.noticed && d.wake.Has(signalAsked) {
+		d.disconnected()
+	}
+	return d.ending.passed(since)
 }
 
 // endOf says what a failed write means.
@@ -186,7 +226,7 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 		if err := d.encode(work); err != nil {
 			return err
 		}
-		last := !b.More || d.ending.passed(0)
+		last := !b.More || d.passed(0)
 		if mark && last {
 			work.out = b.AppendCursor(work.out, d.format)
 		}
@@ -199,7 +239,7 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 			}
 			d.metrics.count(b, d.stream, d.hub.memory.Clock.Monotonic())
 			d.log.count(b)
-			if d.ending.passed(d.sink.stall) {
+			if d.passed(d.sink.stall) {
 				return errOverdue // there is no time left for its last words
 			}
 		}
@@ -274,7 +314,7 @@ func (d *delivery) sendPiece(work *scratch) error {
 	}
 	work.out = work.out[:0]
 	switch {
-	case d.ending.passed(d.sink.stall):
+	case d.passed(d.sink.stall):
 		return errOverdue
 	case work.event.Overtaken():
 		return errOvertaken

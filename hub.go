@@ -47,6 +47,9 @@ type redisHub struct {
 	exiting    announcement // made once Caddy exits
 	exitAt     time.Time    // known once exiting is made
 
+	streams     atomic.Int64 // open
+	disconnects disconnects
+
 	mu         sync.Mutex
 	registered []registration
 	stop       context.CancelFunc // nil: not started yet
@@ -123,6 +126,7 @@ func (h *redisHub) tick(ctx context.Context) {
 		if caddy.Exiting() {
 			h.exit()
 		}
+		h.disconnects.forget(time.Now())
 		h.subscriber.watch()
 		h.memory.Tick()
 		h.memory.TakeGivenUp(h.metrics.giveUp)
@@ -133,6 +137,20 @@ func (h *redisHub) tick(ctx context.Context) {
 // hear of it nowhere else: their server has shut down already.
 func (h *redisHub) exit() {
 	h.exiting.announce(func() { h.exitAt = time.Now() })
+}
+
+// disconnect has streams end, each at a random moment of a window that begins
+// now. It returns how many there are.
+func (h *redisHub) disconnect(of streamsOf, over time.Duration) (int, error) {
+	// First the window, then the signal: a stream that misses this looks for that
+	// when it begins.
+	if err := h.disconnects.begin(of, window{time.Now(), over}); err != nil {
+		return 0, err
+	}
+	if of == (streamsOf{}) {
+		return h.memory.SignalAll(signalAsked), nil
+	}
+	return h.memory.SignalStreams(of.name, of.pattern, signalAsked), nil
 }
 
 type registration struct {

@@ -43,8 +43,8 @@ const (
 
 var invalidCauses = []invalidCause{invalidChannel, invalidStart, invalidBody, invalidMethod, invalidCrossSite}
 
-// badRequest is the error of a request that is not valid because of what it asks for.
-func badRequest(cause invalidCause, err error) error {
+// asksWrongly is the error of a request that is not valid because of what it asks for.
+func asksWrongly(cause invalidCause, err error) error {
 	return caddyhttp.Error(http.StatusBadRequest, &asksWrong{cause, err})
 }
 

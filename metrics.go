@@ -227,15 +227,16 @@ func (m *routeMetrics) count(b *hub.Batch, s *hub.Stream, now int64) {
 type endReason string
 
 const (
-	endClient     endReason = "client"  // the client went away
-	endStalled    endReason = "stalled" // the client took nothing for stall_timeout
-	endReload     endReason = "reload"  // the configuration was replaced
-	endExit       endReason = "exit"    // Caddy exits
-	endMaxAge     endReason = "max_age" // max_stream_age, or a timeout of the server
-	endTurnedAway endReason = "refused" // never opened: there was no room for its channels
+	endClient     endReason = "client"       // the client went away
+	endStalled    endReason = "stalled"      // the client took nothing for stall_timeout
+	endReload     endReason = "reload"       // the configuration was replaced
+	endExit       endReason = "exit"         // Caddy exits
+	endMaxAge     endReason = "max_age"      // max_stream_age, or a timeout of the server
+	endAsked      endReason = "disconnected" // the admin API was asked for it
+	endTurnedAway endReason = "refused"      // never opened: there was no room for its channels
 )
 
-var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge, endTurnedAway}
+var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge, endAsked, endTurnedAway}
 
 // lossReason says why a connection to Redis was lost.
 type lossReason string

@@ -37,10 +37,10 @@ func (h *Handler) asked(r *http.Request) (channels []string, at hub.Start, err e
 		return nil, at, errBodyTooLarge
 	}
 	if channels, err = requestChannels(r, h.channels); err != nil {
-		return nil, at, badRequest(invalidChannel, err)
+		return nil, at, asksWrongly(invalidChannel, err)
 	}
 	if at, err = requestStart(r, h.from, h.ClientFrom); err != nil {
-		return nil, at, badRequest(invalidStart, err)
+		return nil, at, asksWrongly(invalidStart, err)
 	}
 	return channels, at, nil
 }
@@ -107,7 +107,9 @@ func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	d.conn.watch(&d.hub.departures, func() { d.wake.Signal(signalGone) })
 	d.sink = newSink(w, r, h.stallTimeout)
 	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
+	d.disconnectedSince(cameAt(r))
 	h.metrics.streams.Inc()
+	d.hub.streams.Add(1)
 	h.metrics.opened.Inc()
 	d.opened = time.Now()
 }
@@ -119,9 +121,13 @@ func (h *Handler) latest(r *http.Request) time.Time {
 	if h.maxAge == 0 {
 		return time.Time{}
 	}
-	began, ok := caddyhttp.GetVar(r.Context(), "start_time").(time.Time) // as Caddy counts its timeouts
-	if !ok {
-		began = time.Now()
+	return cameAt(r).Add(jitter(h.maxAge*9/10, h.maxAge)) // as Caddy counts its timeouts
+}
+
+// cameAt returns when a request came.
+func cameAt(r *http.Request) time.Time {
+	if at, ok := caddyhttp.GetVar(r.Context(), "start_time").(time.Time); ok {
+		return at
 	}
-	return began.Add(jitter(h.maxAge*9/10, h.maxAge))
+	return time.Now()
 }

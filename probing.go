@@ -187,6 +187,13 @@ func (p *probing) isAsked() bool {
 	return p.listening || p.without[commandSubscribe]
 }
 
+// lastRole returns the role of the server, as last seen.
+func (p *probing) lastRole() role {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.role
+}
+
 // isProved reports whether the newest probe came back.
 func (p *probing) isProved() bool {
 	p.mu.Lock()

@@ -189,7 +189,7 @@ func (h *PublishHandler) admit(r *http.Request) (channel string, err error) {
 		return "", caddyhttp.Error(http.StatusForbidden, err)
 	}
 	if channel, err = replaceChannel(r, h.channel); err != nil {
-		return "", badRequest(invalidChannel, err)
+		return "", asksWrongly(invalidChannel, err)
 	}
 	return channel, nil
 }

@@ -27,6 +27,11 @@ var (
 	errDemoted = errors.New("redis was a master and has become a replica")
 )
 
+// String is what the status says.
+func (k roleKind) String() string {
+	return [...]string{roleUnknown: "unknown", roleMaster: "master", roleReplica: "replica", roleCutOff: "cut_off"}[k]
+}
+
 // parseRole reads a reply to ROLE: "master", or "slave", its master's host and
 // port, and the state of its link.
 func parseRole(reply []any) role {

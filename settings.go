@@ -26,6 +26,7 @@ type settings struct {
 	reconnectMin time.Duration
 	reconnectMax time.Duration
 	publishing   publishing
+	adminPage    bool
 	grace        time.Duration // Caddy's grace_period, 0 for none; known at Start
 }
 

@@ -94,3 +94,15 @@ const (
 	byRate    busiestBy = "rate"
 	byBytes   busiestBy = "bytes"
 )
+
+// inUTC is a time as the admin API writes it.
+func inUTC(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// when is inUTC of a time that may not be known.
+func when(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = inUTC(t)
+	return &t
+}

@@ -34,6 +34,7 @@ type subscriber struct {
 	generation atomic.Pointer[generation] // the current one, for the watchdog
 	connected  contact                    // Redis has answered in it
 	readiness  readiness
+	failed     atomic.Pointer[lastError] // why the newest one that failed did; nil: none has
 
 	// Of the reader goroutine only.
 	outage   outage
@@ -54,11 +55,15 @@ func (s *subscriber) run(ctx context.Context) {
 			return
 		}
 		s.outage.began(s.inForce, g.live, err)
+		s.failed.Store(&lastError{shortened(causeOf(err), maxErrorText), inUTC(time.Now())})
 		now := s.settings.Load()
 		retry.min, retry.max = now.reconnectMin, now.reconnectMax
 		sleep(ctx, retry.next(g.lived()))
 	}
 }
+
+// maxErrorText is how many bytes of an error the status has: a server may say much.
+const maxErrorText = 500
 
 // watch ends a connection that has been silent, or deaf, for too long.
 func (s *subscriber) watch() {
