@@ -30,6 +30,9 @@ func (Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/redis_sse/status", Handler: allowing(adminStatus, http.MethodGet, http.MethodHead)},
 		{Pattern: channelsPath, Handler: allowing(adminChannel, http.MethodGet, http.MethodHead)},
 		{Pattern: "/redis_sse/disconnect", Handler: allowing(adminDisconnect, http.MethodPost)},
+		{Pattern: "/redis_sse/{$}", Handler: allowing(adminPage, http.MethodGet, http.MethodHead)},
+		{Pattern: "/redis_sse/stream", Handler: allowing(adminStream, http.MethodGet)},
+		{Pattern: "/redis_sse/publish", Handler: allowing(adminPublish, http.MethodPost)},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -21,11 +22,19 @@ type adminAPI struct {
 
 func newAdminAPI(t *testing.T) *adminAPI {
 	t.Helper()
+	return newAdminAPIWithin(t, 0)
+}
+
+// newAdminAPIWithin is one that gives a request that long to be read.
+func newAdminAPIWithin(t *testing.T, timeout time.Duration) *adminAPI {
+	t.Helper()
 	mux := http.NewServeMux()
 	for _, route := range (Admin{}).Routes() {
 		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) { handleAdmin(w, route.Handler.ServeHTTP(w, r)) })
 	}
-	a := &adminAPI{t, httptest.NewServer(mux)}
+	a := &adminAPI{t, httptest.NewUnstartedServer(mux)}
+	a.server.Config.ReadTimeout = timeout
+	a.server.Start()
 	t.Cleanup(a.server.Close)
 	return a
 }

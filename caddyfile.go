@@ -46,6 +46,7 @@ func (c *Hub) block() block {
 		{name: "reconnect_min", args: "<duration>", example: "1s", read: readPositive(&c.ReconnectMin)},
 		{name: "reconnect_max", args: "<duration>", example: "10s", read: readPositive(&c.ReconnectMax)},
 		withBlock("publisher", publisher.block(), func() { c.Publisher = publisher }),
+		{name: "admin_page", read: readFlag(&c.AdminPage)},
 	}}
 }
 

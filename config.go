@@ -58,6 +58,12 @@ type Hub struct {
 
 	// How messages of redis_sse_publish get to Redis.
 	Publisher *Publisher `json:"publisher,omitempty"`
+
+	// Whether the admin endpoint has a page, at /redis_sse/, that shows all hubs
+	// live, and lets whoever can reach it read this hub's channels and publish.
+	// With admin on localhost, a browser gets it only if Caddy's own option
+	// origins there has "", for requests without an origin. Default: false
+	AdminPage bool `json:"admin_page,omitempty"`
 }
 
 // The defaults.
@@ -92,7 +98,7 @@ func (c *Hub) resolve() (*settings, error) {
 
 // tuning resolves all but where Redis is.
 func (c *Hub) tuning() (*settings, error) {
-	s := &settings{keep: c.Keep}
+	s := &settings{keep: c.Keep, adminPage: c.AdminPage}
 	if s.Linger = time.Duration(c.Linger); c.Linger == 0 {
 		s.Linger = defaultLinger
 	}

@@ -44,8 +44,8 @@ func reportStatus(top int, by busiestBy) statusReport {
 		Top: top, By: by, Hubs: []hubStatus{},
 	}
 	for _, h := range all {
-		report.AdminPage = report.AdminPage || h.hasPage()
 		is := h.status()
+		report.AdminPage = report.AdminPage || is.AdminPage
 		is.count(counted[h.name])
 		is.Busiest = h.busiest(now, top, by)
 		report.Hubs = append(report.Hubs, is)
@@ -60,7 +60,7 @@ func (h pooledHub) status() hubStatus {
 	s, s1 := &h.subscriber, h.settings.Load()
 	holds := h.memory.Holds()
 	is := hubStatus{
-		Name: h.name, Redis: s1.shownURL(), Draining: !h.isHeld(),
+		Name: h.name, Redis: s1.shownURL(), Draining: !h.isHeld(), AdminPage: h.hasPage(),
 		Connected: s.connected.Load(), Since: when(s.connected.since()), LastError: s.failed.Load(), Role: roleUnknown.String(),
 		Breaker:       breakerStatus{State: h.publisher.breaker.state().String()},
 		Subscriptions: holds.Subscriptions, Channels: holds.Channels, Refused: holds.Denied, Streams: h.streams.Load(),

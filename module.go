@@ -71,6 +71,7 @@ func init() {
 //	        breaker_failures <count>
 //	        breaker_reset    <duration>
 //	    }
+//	    admin_page
 //	}
 //
 // Such as:

@@ -9,7 +9,7 @@ type statusReport struct {
 	CaddyVersion string      `json:"caddy_version"`
 	Now          time.Time   `json:"now"`
 	Uptime       float64     `json:"uptime_seconds"` // of the process
-	AdminPage    bool        `json:"admin_page"`     // whether a hub has the option
+	AdminPage    bool        `json:"admin_page"`     // whether one of the hubs has the option
 	Top          int         `json:"top"`            // how many channels are asked for of each hub
 	By           busiestBy   `json:"by"`             // what makes one busy
 	Hubs         []hubStatus `json:"hubs"`           // by name; never null
@@ -18,9 +18,10 @@ type statusReport struct {
 // hubStatus is a hub as it is. The four counters count from the process's start,
 // and are those of all hubs that had the name.
 type hubStatus struct {
-	Name     string `json:"name"`     // the address if the configuration gives none
-	Redis    string `json:"redis"`    // its URL without user, password and database
-	Draining bool   `json:"draining"` // only streams of a configuration that has gone hold it
+	Name      string `json:"name"`       // the address if the configuration gives none
+	Redis     string `json:"redis"`      // its URL without user, password and database
+	Draining  bool   `json:"draining"`   // only streams of a configuration that has gone hold it
+	AdminPage bool   `json:"admin_page"` // the page may read its channels, and publish
 
 	Connected bool          `json:"connected"`            // Redis answers
 	Since     *time.Time    `json:"since,omitempty"`      // when that changed; absent before it was known
