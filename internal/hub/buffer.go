@@ -61,6 +61,7 @@ type usage struct {
 	bytes    atomic.Int64 // counted bytes, with those of pins that no buffer holds
 	pins     pins
 	givenUp  givenUp
+	outages  atomic.Int64 // gaps that outages have left in channels
 }
 
 // buffer is a channel's bounded log. The reader goroutine appends, streams

@@ -52,13 +52,28 @@ type Replies struct {
 	expected ring[*command] // not completely answered, oldest first
 	waiting  int            // replies to names in expected that have not come
 	replied  int64          // when the newest reply came, monotonic milliseconds
+	added    uint64         // commands that were ever expected
+	answered uint64         // of them
+	owed     uint64         // added, when nothing was left to be written; 0: something is
+
+	// Of the reader goroutine only.
+	restored Restored // but for its gaps
+	outages  int64    // gaps of outages before
+}
+
+// Restored is what Redis has answered to what a connection was to be subscribed to.
+type Restored struct {
+	Channels int // confirmed
+	Patterns int // confirmed
+	Denied   int // of both
+	Gaps     int // channels with a gap for the outage before
 }
 
 // NewReplies returns the replies of a new connection. The writer is woken for
 // what was to be written before there was one.
 func (h *Hub) NewReplies() *Replies {
 	h.wakeWriter()
-	return &Replies{hub: h}
+	return &Replies{hub: h, outages: h.usage.outages.Load()}
 }
 
 // maxUnanswered bounds the replies under way: the writer waits at the limit.
@@ -76,6 +91,7 @@ func (r *Replies) Next() (kind string, names []string) {
 	}
 	c := r.hub.take()
 	if c == nil {
+		r.wroteAll()
 		return "", nil
 	}
 	r.expect(c)
@@ -96,7 +112,30 @@ func (r *Replies) expect(c *command) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expected.push(c)
+	r.added++
 	r.waiting += len(c.subs)
+}
+
+// wroteAll records that nothing is left to be written, for the first time on this
+// connection or since a denial of several names.
+func (r *Replies) wroteAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.owed == 0 {
+		r.owed = max(1, r.added)
+	}
+}
+
+// Restored reports whether Redis has answered for all that was to be subscribed
+// to when the connection began, and what it has answered since. What streams ask
+// for meanwhile is counted, but not waited for. Reader goroutine only.
+func (r *Replies) Restored() (what Restored, all bool) {
+	r.mu.Lock()
+	all = r.owed > 0 && r.answered >= r.owed
+	r.mu.Unlock()
+	what = r.restored
+	what.Gaps = int(r.hub.usage.outages.Load() - r.outages)
+	return what, all
 }
 
 // Asked returns the oldest command that is not completely answered: an error
@@ -134,7 +173,12 @@ func (r *Replies) Confirmed(kind, name string) (probe bool, err error) {
 	}
 	sub := c.subs[c.replies]
 	r.advance(c)
-	if c.kind == subscribeCommand || c.kind == psubscribeCommand {
+	switch c.kind {
+	case subscribeCommand:
+		r.restored.Channels++
+		r.hub.confirmed(sub)
+	case psubscribeCommand:
+		r.restored.Patterns++
 		r.hub.confirmed(sub)
 	}
 	return false, nil
@@ -160,6 +204,7 @@ func (r *Replies) advance(c *command) {
 	c.replies++
 	if c.replies >= len(c.subs) {
 		r.expected.pop()
+		r.answered++
 	}
 	if len(c.subs) == 0 {
 		return
@@ -174,7 +219,20 @@ func (r *Replies) advance(c *command) {
 
 // Denied takes an ACL's denial of the oldest command, see Hub.denied. Reader
 // goroutine only.
-func (r *Replies) Denied() { r.hub.denied(r.skip().subs) }
+func (r *Replies) Denied() {
+	c := r.skip()
+	r.hub.denied(c.subs)
+	if len(c.subs) == 1 {
+		if c.kind == subscribeCommand || c.kind == psubscribeCommand {
+			r.restored.Denied++
+		}
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.owed = 0
+	r.hub.wakeWriter() // it may have found nothing to write before these names were queued
+}
 
 // Failed takes another error reply to the oldest command. Nothing follows from
 // it but that the command is answered. Reader goroutine only.
@@ -185,6 +243,7 @@ func (r *Replies) skip() *command {
 	defer r.mu.Unlock()
 	r.replied = r.hub.Clock.Monotonic()
 	c := r.expected.pop()
+	r.answered++
 	r.waiting -= len(c.subs)
 	r.hub.wakeWriter()
 	return c

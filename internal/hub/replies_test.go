@@ -170,6 +170,64 @@ func TestAPingThatIsNotHeardOf(t *testing.T) {
 	})
 }
 
+// What a connection was to be subscribed to is answered once the last of it is, also of names that are asked for one by one
+// after a denial, and whatever streams ask for meanwhile.
+func TestRestoredWhenAllThatWasThereIsAnswered(t *testing.T) {
+	h := budgetHub("job:*")
+	if _, err := h.Open(0, []string{"a", "b", "c"}, nil, NewWaiter()); err != nil {
+		t.Fatal(err)
+	}
+	budgetSettle(h)
+	h.Receive("job:*", "job:1", "x")
+	h.Lost(h.Complete())
+	r := h.NewReplies()
+	pinged := r.Ping()
+	want := func(all bool, what Restored) {
+		t.Helper()
+		if got, is := r.Restored(); got != what || is != all {
+			t.Errorf("%+v, all is %v, want %+v, %v", got, is, what, all)
+		}
+	}
+	confirm := func(kind, name string) {
+		t.Helper()
+		if _, err := r.Confirmed(kind, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Ponged(pinged); err != nil {
+		t.Fatal(err)
+	}
+	want(false, Restored{}) // nothing has been written
+	for _, command := range []string{"psubscribe", "subscribe"} {
+		if kind, _ := r.Next(); kind != command {
+			t.Fatalf("%s is written, want %s", kind, command)
+		}
+	}
+	r.Next() // nothing is left
+	want(false, Restored{})
+	confirm("psubscribe", "job:*")
+	want(false, Restored{Patterns: 1, Gaps: 1})
+	r.Denied() // one of three
+	want(false, Restored{Patterns: 1, Gaps: 1})
+	var alone []string
+	for range 3 {
+		_, names := r.Next()
+		alone = append(alone, names...)
+	}
+	r.Next()
+	if _, err := h.Open(0, []string{"late"}, nil, NewWaiter()); err != nil {
+		t.Fatal(err)
+	}
+	r.Next()
+	confirm("subscribe", alone[0])
+	r.Denied() // alone[1]
+	want(false, Restored{Channels: 1, Patterns: 1, Denied: 1, Gaps: 2})
+	confirm("subscribe", alone[2])
+	want(true, Restored{Channels: 2, Patterns: 1, Denied: 1, Gaps: 3})
+	confirm("subscribe", "late")
+	want(true, Restored{Channels: 3, Patterns: 1, Denied: 1, Gaps: 3})
+}
+
 func TestDescribeTellsWhatLingers(t *testing.T) {
 	h := budgetHub("job:*")
 	w := NewWaiter()

@@ -102,6 +102,9 @@ func (t *timeline) confirm(seq uint64, at int64) bool {
 		t.floor = floor{seq, gapNotBuffered, at}
 	default:
 		t.pushBreak(gapEntry{seq: seq, at: at, reason: gapDisconnected, after: t.complete})
+		if !t.pattern {
+			t.usage.outages.Add(1)
+		}
 	}
 	t.confirmed, t.live, t.liveFrom, t.denied = true, true, seq, false
 	return true
