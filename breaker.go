@@ -17,7 +17,11 @@ import (
 // that one's success closes it.
 type breaker struct {
 	current atomic.Pointer[circuit]
-	told    atomic.Int32 // the state that was logged last
+	newest  atomic.Pointer[error] // failure of Redis
+	refused atomic.Int64          // attempts, since it was told last that it closed
+
+	told   atomic.Int32              // the state that was logged last
+	opened atomic.Pointer[time.Time] // when it was told first that it is open; nil: it was told that it closed since
 }
 
 // circuit is a breaker with one configuration. gobreaker tells the time by
@@ -76,14 +80,25 @@ func (b *breaker) circuit(of breakerSettings) *circuit {
 // gobreaker.ErrOpenState, or gobreaker.ErrTooManyRequests while another attempt
 // finds out whether it can be closed.
 func (b *breaker) attempt(of breakerSettings, f func() (int64, error)) (int64, error) {
-	c := b.circuit(of)
+	n, err := b.try(b.circuit(of), f)
+	switch v := verdictOf(err); {
+	case err == nil:
+	case v.reason == dropOpen:
+		b.refused.Add(1)
+	case v.weight == weightFailure:
+		b.newest.Store(&err)
+	}
+	return n, err
+}
+
+func (b *breaker) try(c *circuit, f func() (int64, error)) (int64, error) {
 	if c.State() != gobreaker.StateOpen || !c.early.CompareAndSwap(earlyProved, earlyTrying) {
 		return c.Execute(f)
 	}
 	n, err := f()
 	switch {
 	case err == nil || verdictOf(err).weight == weightSuccess:
-		b.current.CompareAndSwap(c, newCircuit(of))
+		b.current.CompareAndSwap(c, newCircuit(c.of))
 	case verdictOf(err).weight == weightNone:
 		c.early.Store(earlyProved) // it has found out nothing
 	default:
@@ -120,18 +135,47 @@ func (b *breaker) openFor() time.Duration {
 	return 0
 }
 
-// tell logs a change of the state, if there has been one since the last call.
-func (b *breaker) tell(log *zap.Logger, hub string) {
+// tell logs a change of the state, if there has been one since the last call. Events are
+// for opening and closing only: that it lets an attempt through changes nothing yet.
+func (b *breaker) tell(of *inForce) {
 	state := b.state()
 	if b.told.Swap(int32(state)) == int32(state) {
 		return
 	}
 	switch state {
 	case gobreaker.StateOpen:
-		log.Warn("publishing is suspended: redis fails", zap.String("hub", hub), zap.Duration("at_most", max(0, b.openFor())))
+		b.tellOpen(of)
 	case gobreaker.StateHalfOpen:
-		log.Info("publishing is tried again", zap.String("hub", hub))
+		of.changed(zap.InfoLevel, "publishing is tried again")
 	case gobreaker.StateClosed:
-		log.Info("publishing works again", zap.String("hub", hub))
+		b.tellClosed(of)
 	}
+}
+
+func (b *breaker) tellOpen(of *inForce) {
+	most, reason := max(0, b.openFor()), error(nil)
+	if newest := b.newest.Load(); newest != nil {
+		reason = *newest
+	}
+	of.changed(zap.WarnLevel, "publishing is suspended: redis fails", zap.Duration("at_most", most), zap.Error(reason))
+	now := time.Now()
+	if !b.opened.CompareAndSwap(nil, &now) {
+		return // it was half-open
+	}
+	data := map[string]any{"at_most": inMilliseconds(most)}
+	if reason != nil {
+		data["error"] = causeOf(reason)
+	}
+	of.emit(eventBreakerOpened, data)
+}
+
+func (b *breaker) tellClosed(of *inForce) {
+	opened, refused := b.opened.Swap(nil), b.refused.Swap(0)
+	if opened == nil { // nobody was told
+		of.changed(zap.InfoLevel, "publishing works again", zap.Int64("refused", refused))
+		return
+	}
+	suspended := time.Since(*opened)
+	of.changed(zap.InfoLevel, "publishing works again", zap.Duration("suspended", suspended), zap.Int64("refused", refused))
+	of.emit(eventBreakerClosed, map[string]any{"suspended": inMilliseconds(suspended), "refused": refused})
 }

@@ -151,10 +151,12 @@ func TestAProofOfAClosedBreakerChangesNothing(t *testing.T) {
 func TestTheBreakerTellsOfEachStateOnce(t *testing.T) {
 	withTripped(t, func(b *tripped) {
 		core, logs := observer.New(zap.InfoLevel)
+		of := &inForce{name: "default", events: newEvents()}
+		of.logger.Store(zap.New(core))
 		tell := func(want ...string) {
 			t.Helper()
-			b.tell(zap.New(core), "default")
-			b.tell(zap.New(core), "default")
+			b.tell(of)
+			b.tell(of)
 			var told []string
 			for _, e := range logs.TakeAll() {
 				told = append(told, e.Message)
@@ -168,10 +170,13 @@ func TestTheBreakerTellsOfEachStateOnce(t *testing.T) {
 		tell("publishing is tried again")
 		b.try(errBreakerFailure)
 		tell("publishing is suspended: redis fails")
+		b.try(nil) // it is let through no more
 		time.Sleep(time.Minute + 1)
 		tell("publishing is tried again")
 		b.try(nil)
 		tell("publishing works again")
+		wantEvents(t, &of.events, "redis_sse_breaker_opened", map[string]any{"at_most": time.Minute, "error": "down"},
+			"redis_sse_breaker_closed", map[string]any{"suspended": time.Minute, "refused": int64(1)})
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // endsOf returns how often each reason has ended a stream of the handler since it was called.
@@ -328,6 +329,8 @@ func TestEndsAreCountedByTheirReason(t *testing.T) {
 			t.Errorf("%v open streams, want 0", n)
 		}
 
+		core, logs := observer.New(zap.WarnLevel)
+		h.claim.log = zap.New(core)
 		ends = endsOf(t, h)
 		s = serve(t, h)
 		w.settled()
@@ -338,6 +341,9 @@ func TestEndsAreCountedByTheirReason(t *testing.T) {
 		w.settled()
 		<-s.ended
 		wantEnd(t, ends, endStalled)
+		if told := logs.FilterMessage("clients that stall are disconnected").All(); len(told) != 1 || told[0].ContextMap()["route"] != "a" {
+			t.Errorf("logged is %v, want one client that stalls", logs.All())
+		}
 
 		ends = endsOf(t, h)
 		// As begin does while Caddy exits, which this process does not.

@@ -32,6 +32,7 @@ type generation struct {
 	live      bool // Redis has answered
 	liveSince time.Time
 	back      bool // the publisher's breaker has been told, since no probe can tell it
+	restored  bool // Redis has answered for all that was subscribed before
 }
 
 // newGeneration returns a generation and the context that ends with it.
@@ -50,6 +51,19 @@ func (g *generation) lived() time.Duration {
 		return 0
 	}
 	return time.Since(g.liveSince)
+}
+
+// broken returns what is told of the connection that err has ended.
+func (g *generation) broken(err error) broken {
+	if !g.live {
+		return broken{}
+	}
+	since := g.born
+	if w := g.conn.Load(); w != nil {
+		since = w.read.Load()
+	}
+	silent := time.Duration(g.memory.Clock.Monotonic()-since) * time.Millisecond
+	return broken{reason: lossReasonOf(err), connected: g.lived(), silent: silent}
 }
 
 var (
@@ -237,11 +251,23 @@ func (g *generation) confirmed(r *redis.Subscription) error {
 // settle is called after each reply: once Redis has confirmed or denied all that a
 // hub asks for without a client, the hub is ready.
 func (g *generation) settle() {
+	g.restore()
 	ready := &g.subscriber.readiness
 	if ready.confirmed.Load() || !g.live || !g.probing.isAsked() || !g.memory.KeepSettled() {
 		return
 	}
 	ready.confirmed.Store(true)
+}
+
+// restore ends an outage once Redis has answered for all that there was before.
+func (g *generation) restore() {
+	if g.restored || !g.live {
+		return
+	}
+	var what hub.Restored
+	if what, g.restored = g.replies.Restored(); g.restored {
+		g.subscriber.outage.ended(g.inForce, what)
+	}
 }
 
 func (g *generation) answered(r *redis.Pong) error {
@@ -254,7 +280,7 @@ func (g *generation) answered(r *redis.Pong) error {
 		g.live, g.liveSince = true, time.Now()
 		g.subscriber.publisher.renew()
 		g.subscriber.connected.Store(true)
-		g.subscriber.outage.ended(g.inForce)
+		g.subscriber.outage.connected(g.inForce)
 	}
 	if !g.back && !g.probing.canProve() {
 		g.back = true

@@ -149,6 +149,7 @@ type Handler struct {
 	claim        *sharedClaim
 	limits       *streamLimits
 	turnedAway   *seldom // what is logged of that
+	stalled      *seldom // and of clients that stall
 	invalid      *invalidRequests
 	cors         *cors
 	turns        turns
@@ -249,7 +250,7 @@ func (h *Handler) resolveLimits() error {
 	for _, limit := range h.MaxStreamsPer {
 		errs = append(errs, limit.check())
 	}
-	h.limits, h.turnedAway = newStreamLimits(h.MaxStreams, h.MaxStreamsPer), new(seldom)
+	h.limits, h.turnedAway, h.stalled = newStreamLimits(h.MaxStreams, h.MaxStreamsPer), new(seldom), new(seldom)
 	var err error
 	h.cors, err = newCORS(h.CORSOrigins, "GET, HEAD, POST")
 	return errors.Join(append(errs, err)...)

@@ -59,7 +59,7 @@ type redisHub struct {
 // newHub makes a hub at rest; start connects it. It does no I/O.
 func newHub(name string, s *settings, log *zap.Logger) *redisHub {
 	h := &redisHub{exiting: announcement{signal: signalExit}}
-	h.name, h.metrics = name, newHubMetrics(name)
+	h.name, h.metrics, h.events = name, newHubMetrics(name), newEvents()
 	h.settings.Store(s)
 	h.logger.Store(log)
 	h.memory = hub.New(s.Bounds, h.metrics.receive)
@@ -83,6 +83,7 @@ func (h *redisHub) start() {
 	h.running.Go(func() { h.subscriber.run(ctx) })
 	h.running.Go(func() { h.tick(ctx) })
 	h.running.Go(func() { h.subscriber.probe(ctx) })
+	h.running.Go(func() { h.events.run(ctx, func() *emitter { return h.settings.Load().emitter }) })
 	opened := h.departures.open() // before there is a stream
 	h.running.Go(func() { h.watchDepartures(ctx, opened) })
 }

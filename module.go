@@ -93,6 +93,7 @@ type App struct {
 	log    *zap.Logger
 	claims map[hubKey]*claim
 	grace  time.Duration // Caddy's grace_period; known at Start
+	events *emitter
 	routes routesOf
 }
 
@@ -107,6 +108,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log = ctx, ctx.Logger()
 	a.claims = map[hubKey]*claim{}
 	if err := registerMetrics(ctx.GetMetricsRegistry(), hubCollector{}); err != nil {
+		return err
+	}
+	var err error
+	if a.events, err = newEmitter(ctx); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Hubs)) {
@@ -127,7 +132,7 @@ func (a *App) Start() error {
 	a.routes.tell(a.log)
 	for _, c := range a.claims {
 		s := *c.settings
-		s.grace = a.grace
+		s.grace, s.emitter = a.grace, a.events
 		c.hub.register(a, &s, a.log)
 		c.hub.start()
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
@@ -22,6 +23,10 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	end := d.run()
 	h.metrics.ended(end, d.opened)
 	d.log.end(end)
+	if end == endStalled {
+		h.stalled.warn(h.claim.log, "clients that stall are disconnected", zap.String("route", h.route), zap.String("client_ip", clientIP(r)),
+			zap.Duration("stall_timeout", h.stallTimeout), zap.Duration("age", time.Since(d.opened)))
+	}
 	if d.cut && r.ProtoMajor == 3 {
 		// The end of the response would wait behind what the client has not
 		// taken, and an exit for the stream. This resets it. (Of the other

@@ -69,6 +69,7 @@ type PublishHandler struct {
 	cors       *cors
 	protection *http.CrossOriginProtection
 	crossSite  *seldom // refusals of such pages
+	refused    *seldom // messages that Redis denies or rejects
 	invalid    *invalidRequests
 	claim      *sharedClaim
 	drain      *drain // of bodies that are being received
@@ -116,6 +117,7 @@ func (h *PublishHandler) resolve() error {
 		return errNoPublishChannel
 	}
 	h.channel, h.drain, h.invalid = canonicalPlaceholders(h.Channel), newDrain(), newInvalidRequests(h.Channel)
+	h.refused = new(seldom)
 	h.drain.reload, h.drain.exit = defaultDrainReload, defaultDrainExit
 	h.protection = http.NewCrossOriginProtection()
 	var invalid error
@@ -198,17 +200,31 @@ func (h *PublishHandler) publish(w http.ResponseWriter, r *http.Request, to *red
 	began := time.Now()
 	receivers, attempts, err := to.publisher.publish(r.Context(), channel, payload)
 	h.metrics.count(time.Since(began), attempts, err)
-	to.publisher.breaker.tell(to.log(), to.name)
+	to.publisher.breaker.tell(&to.inForce)
 	if err == nil {
 		return publishAnswer{Channel: channel, Receivers: &receivers, Attempts: attempts}.write(w, http.StatusOK)
 	}
 	v := verdictOf(err)
-	to.log().Debug("publishing failed", zap.String("hub", to.name), zap.String("reason", string(v.reason)),
-		zap.Int("attempts", attempts), zap.Error(err))
+	h.tell(to, v, attempts, err)
 	if v.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(to.publisher.retryAfter(v)))
 	}
 	return publishAnswer{Channel: channel, Outcome: v.outcome(), Reason: v.reason, Attempts: attempts}.write(w, v.status)
+}
+
+// tell logs that a message was not published. That Redis refuses messages is for somebody to
+// mend, and nothing else tells of it: the breaker counts it for an answer. What fails by
+// itself opens that.
+func (h *PublishHandler) tell(to *redisHub, v verdict, attempts int, err error) {
+	fields := []zap.Field{
+		zap.String("hub", to.name), zap.String("redis", to.addr()), zap.String("route", h.Channel), zap.String("reason", string(v.reason)),
+		zap.Int("attempts", attempts), zap.Error(err),
+	}
+	if v.reason == dropDenied || v.reason == dropRejected {
+		h.refused.warn(to.log(), "publishing failed", fields...)
+		return
+	}
+	to.log().Debug("publishing failed", fields...)
 }
 
 // payloadTotal is how long a body may take in all, and a second more for each MiB of

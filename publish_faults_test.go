@@ -227,8 +227,15 @@ func TestAChannelThatTheACLForbidsIsDeniedAndOpensNoBreaker(t *testing.T) {
 	server := redistest.Start(t)
 	server.Do("ACL", "SETUSER", "app", "on", ">secret", "+@all", "&other")
 	p := startPublishing(t, &Hub{Redis: strings.Replace(server.URL(), "//", "//app:secret@", 1)}, &PublishHandler{})
+	core, logs := observer.New(zap.WarnLevel)
+	p.hub.logger.Store(zap.New(core))
 	for range 2 * defaultBreakerFailures {
 		p.post("x").want(t, http.StatusBadGateway, dropDenied, 1)
+	}
+	told := logs.All() // nothing else says so
+	if len(told) != 1 || told[0].Message != "publishing failed" || told[0].ContextMap()["reason"] != string(dropDenied) ||
+		told[0].ContextMap()["redis"] != server.Addr() || told[0].ContextMap()["held_back"] != int64(0) {
+		t.Errorf("%d warnings, want the first denial: %v", len(told), told)
 	}
 	if state := p.hub.publisher.breaker.state(); state != gobreaker.StateClosed {
 		t.Errorf("the breaker is %v: one channel's denial stops the others", state)

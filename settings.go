@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
@@ -28,6 +29,7 @@ type settings struct {
 	publishing   publishing
 	adminPage    bool
 	grace        time.Duration // Caddy's grace_period, 0 for none; known at Start
+	emitter      *emitter      // of its events; nil: they go nowhere; known at Start
 }
 
 // publishing is a resolved Publisher.
@@ -44,9 +46,31 @@ type inForce struct {
 	metrics  *hubMetrics
 	settings atomic.Pointer[settings]
 	logger   atomic.Pointer[zap.Logger] // of the newest configuration
+	events   events
 }
 
 func (f *inForce) log() *zap.Logger { return f.logger.Load() }
+
+// changed logs a change of the hub's state.
+func (f *inForce) changed(level zapcore.Level, text string, fields ...zap.Field) {
+	f.log().Log(level, text, append([]zap.Field{zap.String("hub", f.name), zap.String("redis", f.addr())}, fields...)...)
+}
+
+// emit has Caddy's event handlers told of a change of the hub's state, later.
+func (f *inForce) emit(event string, data map[string]any) {
+	data["hub"], data["redis"] = f.name, f.addr()
+	if !f.events.add(event, data) {
+		f.changed(zap.WarnLevel, "an event is left out: the handlers of those before it take too long", zap.String("event", event))
+	}
+}
+
+// addr is where Redis is: a host and port, or a path.
+func (f *inForce) addr() string {
+	if s := f.settings.Load(); s != nil && s.redis != nil {
+		return s.redis.Addr
+	}
+	return ""
+}
 
 func durationOr(d caddy.Duration, standard time.Duration) time.Duration {
 	if d == 0 {

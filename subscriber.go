@@ -2,10 +2,7 @@ package redissse
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
-	"net"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,8 +33,9 @@ type subscriber struct {
 	readiness  readiness
 	failed     atomic.Pointer[lastError] // why the newest one that failed did; nil: none has
 
+	outage outage
+
 	// Of the reader goroutine only.
-	outage   outage
 	deniedAt int64 // when a denied channel was logged last, monotonic milliseconds; 0: never
 }
 
@@ -54,7 +52,7 @@ func (s *subscriber) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.outage.began(s.inForce, g.live, err)
+		s.outage.began(s.inForce, g.broken(err), err)
 		s.failed.Store(&lastError{shortened(causeOf(err), maxErrorText), inUTC(time.Now())})
 		now := s.settings.Load()
 		retry.min, retry.max = now.reconnectMin, now.reconnectMax
@@ -65,8 +63,10 @@ func (s *subscriber) run(ctx context.Context) {
 // maxErrorText is how many bytes of an error the status has: a server may say much.
 const maxErrorText = 500
 
-// watch ends a connection that has been silent, or deaf, for too long.
+// watch ends a connection that has been silent, or deaf, for too long, and reminds of
+// a long outage.
 func (s *subscriber) watch() {
+	s.outage.remind(s.inForce)
 	if s.pauses.tick(s.pauses.now()) {
 		return // what has arrived is read first
 	}
@@ -95,50 +95,6 @@ func (s *subscriber) warnDenied(name string, cause error) {
 	}
 	s.deniedAt = max(now, 1)
 	s.log().Warn("redis refused a subscription", zap.String("hub", s.name), zap.String("name", name), zap.Error(cause))
-}
-
-// outage logs each one once, and again when its cause changes: an operator
-// should see WRONGPASS after a restart, but not one line a retry.
-type outage struct {
-	since time.Time // zero: connected, or never tried
-	cause string
-	lost  lossReason // of the connection that was live before; empty: there was none
-}
-
-func (o *outage) began(of *inForce, wasLive bool, err error) {
-	if wasLive {
-		o.lost = lossReasonOf(err)
-	}
-	cause := causeOf(err)
-	if o.since.IsZero() {
-		o.since = time.Now()
-	} else if o.cause == cause {
-		return
-	}
-	o.cause = cause
-	of.log().Warn("no redis connection", zap.String("hub", of.name), zap.Error(err))
-}
-
-// causeOf returns an error's text without our own address, whose port is another one with
-// each attempt.
-func causeOf(err error) string {
-	text := err.Error()
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Source != nil {
-		return strings.ReplaceAll(text, op.Source.String(), "")
-	}
-	return text
-}
-
-func (o *outage) ended(of *inForce) {
-	fields := []zap.Field{zap.String("hub", of.name)}
-	if !o.since.IsZero() {
-		fields = append(fields, zap.Duration("down", time.Since(o.since)))
-	}
-	if o.lost != "" {
-		of.metrics.reconnections[o.lost].Inc()
-	}
-	*o = outage{}
-	of.log().Info("redis connected", fields...)
 }
 
 func sleep(ctx context.Context, d time.Duration) {

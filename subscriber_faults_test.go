@@ -195,9 +195,9 @@ func TestAnOutageIsLoggedOnce(t *testing.T) {
 	}
 	var o outage
 	for port := range 5 {
-		o.began(of, false, at(50000+port, syscall.ECONNRESET))
+		o.began(of, broken{}, at(50000+port, syscall.ECONNRESET))
 	}
-	o.began(of, false, at(50005, syscall.EPIPE))
+	o.began(of, broken{}, at(50005, syscall.EPIPE))
 	if n := logs.Len(); n != 2 {
 		t.Errorf("%d lines tell of two causes: %v", n, logs.All())
 	}

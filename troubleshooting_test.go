@@ -146,6 +146,7 @@ func TestTroubleshootingQuotesRedis(t *testing.T) {
 			g.load(test.url(server), quickHub, "redis_sse news")
 			if test.said == "reading from redis: EOF" {
 				g.waitLog("redis connected")
+				g.wait("a probe", g.hub().subscriber.isProved) // what is under way would have it reset
 				server.Kill()
 			}
 			g.waitLog(test.said)
