@@ -28,6 +28,7 @@ type delivery struct {
 	ending    *ending // nil until the response has begun
 	metrics   *routeMetrics
 	log       *streamLog // nil unless its level is debug
+	trace     *streamTrace
 	opened    time.Time
 	catching  bool // counted among those that are behind
 	behind    bool // the last write left something for the next stream
@@ -239,6 +240,7 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 			}
 			d.metrics.count(b, d.stream, d.hub.memory.Clock.Monotonic())
 			d.log.count(b)
+			d.trace.count(b)
 			if d.passed(d.sink.stall) {
 				return errOverdue // there is no time left for its last words
 			}

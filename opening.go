@@ -23,6 +23,7 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	end := d.run()
 	h.metrics.ended(end, d.opened)
 	d.log.end(end)
+	d.trace.end(end)
 	if end == endStalled {
 		h.stalled.warn(h.claim.log, "clients that stall are disconnected", zap.String("route", h.route), zap.String("client_ip", clientIP(r)),
 			zap.Duration("stall_timeout", h.stallTimeout), zap.Duration("age", time.Since(d.opened)))
@@ -80,6 +81,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 	begins := d.stream.Begin(at, from.memory.Clock.Now())
 	h.begin(d, w, r)
 	d.log = openStreamLog(h.claim.log, r, channels, h.patterns, begins)
+	d.trace = openStreamTrace(r.Context(), begins)
 	return d, nil
 }
 

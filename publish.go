@@ -198,7 +198,9 @@ func (h *PublishHandler) admit(r *http.Request) (channel string, err error) {
 
 func (h *PublishHandler) publish(w http.ResponseWriter, r *http.Request, to *redisHub, channel string, payload []byte) error {
 	began := time.Now()
-	receivers, attempts, err := to.publisher.publish(r.Context(), channel, payload)
+	ctx, span := traced{h.Channel, withoutPlaceholders(h.channel) != h.channel, to.addr(), len(payload)}.start(r.Context())
+	receivers, attempts, err := to.publisher.publish(ctx, channel, payload)
+	endSpan(span, receivers, attempts, err)
 	h.metrics.count(time.Since(began), attempts, err)
 	to.publisher.breaker.tell(&to.inForce)
 	if err == nil {

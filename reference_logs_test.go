@@ -194,3 +194,19 @@ func emittedData(t *testing.T) map[string][]string {
 	}
 	return keys
 }
+
+// literalsOf are the texts of a file.
+func literalsOf(t *testing.T, name string) (texts []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			texts = append(texts, literalOf(lit))
+		}
+		return true
+	})
+	return texts
+}
