@@ -163,6 +163,9 @@ func (m *machine) stop(instance string) {
 	m.t.Helper()
 	m.running[instance].Signal(m.t, syscall.SIGTERM)
 	m.running[instance].AwaitExit(m.t)
+	if strings.Contains(m.running[instance].Log(), "REDIS_URL=") {
+		m.t.Error("what may have a password is in the journal")
+	}
 	delete(m.running, instance)
 }
 
