@@ -12,6 +12,7 @@ import (
 // composeFile has what compose.yaml says, and no field for anything else: https://docs.docker.com/reference/compose-file/
 type composeFile struct {
 	Services map[string]composeService
+	Configs  map[string]struct{ Content string }
 	Volumes  map[string]*struct{}
 }
 
@@ -25,6 +26,7 @@ type composeService struct {
 	Command         []string
 	Environment     map[string]string
 	Ports, Volumes  []string
+	Configs         []struct{ Source, Target string }
 	DependsOn       []string `yaml:"depends_on"`
 	Healthcheck     *composeHealth
 	Init            bool

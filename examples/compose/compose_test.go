@@ -61,6 +61,7 @@ func startCaddy(t *testing.T, redis *redistest.Server, backend string) (site str
 	}
 	dir := t.TempDir()
 	onLoopback := strings.Replace(string(text), "\n{\n", "\n{\n\tdefault_bind 127.0.0.1\n", 1)
+	onLoopback = strings.Replace(onLoopback, "http://:9180 {", "http://"+proctest.FreeAddr(t)+" {", 1)
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(onLoopback), 0o600); err != nil {
 		t.Fatal(err)
 	}
