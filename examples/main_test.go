@@ -22,6 +22,7 @@ var examples = map[string]func(t *testing.T){
 	"behind-nginx":   testBehindNginx,
 	"encode":         testEncode,
 	"forward-auth":   testForwardAuth,
+	"kubernetes":     testKubernetes,
 	"patterns":       testPatterns,
 	"publish":        testPublish,
 	"reauthorize":    testReauthorize,
