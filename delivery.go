@@ -30,9 +30,9 @@ type delivery struct {
 	log       *streamLog // nil unless its level is debug
 	trace     *streamTrace
 	opened    time.Time
-	catching  bool // counted among those that are behind
 	behind    bool // the last write left something for the next stream
 	cut       bool // the client has not taken all that was written
+	lags      bool // more is there to be read than the last batch took
 	noticed   bool // that it is to be disconnected, while it wrote
 	broken    bool // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
 }
@@ -72,6 +72,7 @@ func (d *delivery) release() {
 	d.admission.leave()
 	if d.ending != nil {
 		d.ending.stop()
+		d.lag(false)
 		d.hub.streams.Add(-1)
 		d.metrics.streams.Dec() // not before there is room for another one
 	}
@@ -215,11 +216,9 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 		d.sink.begun, mark = true, false
 		work.out = d.stream.AppendCursor(work.out, d.format)
 	}
-	defer d.caughtUp()
 	for behind := d.stream.Replays(); ; behind = true {
 		b := &work.batch
 		if behind {
-			d.fallBehind()
 			d.turns.take(func() { d.stream.Read(b) })
 		} else {
 			d.stream.Read(b)
@@ -247,6 +246,7 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 		}
 		work.out = work.out[:0]
 		d.stream.Wrote(b)
+		d.lag(b.More)
 		if last {
 			d.behind = b.More
 			return nil
@@ -254,17 +254,15 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 	}
 }
 
-// fallBehind counts the stream among those that have more to be sent than one batch.
-func (d *delivery) fallBehind() {
-	if !d.catching {
-		d.catching = true
-		d.metrics.behind.Inc()
+// lag counts the stream among those that are behind, or no longer.
+func (d *delivery) lag(is bool) {
+	if is == d.lags {
+		return
 	}
-}
-
-func (d *delivery) caughtUp() {
-	if d.catching {
-		d.catching = false
+	d.lags = is
+	if is {
+		d.metrics.behind.Inc()
+	} else {
 		d.metrics.behind.Dec()
 	}
 }

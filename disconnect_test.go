@@ -124,6 +124,9 @@ func TestASlowClientCannotPutOffItsDisconnect(t *testing.T) {
 		s.pause = defaultStallTimeout * 9 / 10
 		startServing(t, h, s)
 		time.Sleep(time.Minute)
+		if is := w.behind(h); is != 1 {
+			t.Errorf("%d streams are behind, want this one", is)
+		}
 		begin := time.Now()
 		w.disconnect(streamsOf{name: "a"}, defaultDisconnect, 1)
 		<-s.ended
@@ -133,8 +136,14 @@ func TestASlowClientCannotPutOffItsDisconnect(t *testing.T) {
 		if got := ends(); got[endAsked] != 1 {
 			t.Errorf("ends are %v", got)
 		}
+		if is := w.behind(h); is != 0 {
+			t.Errorf("%d streams are behind, want none once it has ended", is)
+		}
 	})
 }
+
+// behind is how many streams of the handler the status has as behind.
+func (w *world) behind(h *Handler) int64 { return countAll()[w.hub.name].routes[h.route].Behind }
 
 // A second call is heard by a stream whose end is far off, and one that is longer changes nothing.
 func TestOfSeveralDisconnectsTheSoonestCounts(t *testing.T) {

@@ -116,6 +116,11 @@ func countAll() map[string]*counts {
 	read(metricStreams, func(c *counts, route string, n float64) {
 		c.routes[route] = &routeStatus{Route: route, Streams: int64(n)}
 	})
+	read(metricBehind, func(c *counts, route string, n float64) {
+		if r := c.routes[route]; r != nil {
+			r.Behind = int64(n)
+		}
+	})
 	return all
 }
 

@@ -56,7 +56,7 @@ var (
 	metricOpened = newCounters("streams_opened_total", "Streams that have opened.", "hub", "route")
 	metricBehind = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "streams_behind",
-		Help: "Open streams that have more to be sent than one batch: in a replay, or with a client that is slow.",
+		Help: "Open streams that had more to read than their last batch took: they replay, or their client is slow.",
 	}, []string{"hub", "route"})
 	metricAge = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: namespace, Name: "stream_age_seconds", Help: "How old streams were when they ended.",

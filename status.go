@@ -67,7 +67,7 @@ type bufferStatus struct {
 type routeStatus struct {
 	Route   string `json:"route"`
 	Streams int64  `json:"streams"`
-	Behind  int64  `json:"behind"` // of those, how many had more to read than their last write took
+	Behind  int64  `json:"behind"` // of those, how many had more to read than their last batch took
 }
 
 // channelStatus is a channel or a pattern as it is. It answers GET

@@ -106,6 +106,7 @@ function routeRow(route, hub) {
   cell(row, route.route, "name");
   cell(row, hub);
   cell(row, count(route.streams), "n");
+  cell(row, count(route.behind), "n");
   return row;
 }
 
