@@ -111,7 +111,7 @@ func TestAStreamByHandIsAStreamAsClientsGetIt(t *testing.T) {
 		"?channel=a&last=no":       `400 {"error":"last is \"no\", want a number from 1 to 10000000"}`,
 		"?channel=a&hub=other":     `404 {"error":"hub is \"other\", and there is none of that name"}`,
 		"?channel=a&format=json":   `400 {"error":"\"format\" is \"json\", but there is no such key: there are channel, pattern, hub, from, last, since, last_event_id"}`,
-		"?channel=__keyspace@0__:": `400 {"error":"the channel's name begins with \"__keyspace@\": such are redis's own, and only the configuration may give one"}`,
+		"?channel=__keyspace@0__:": `400 {"error":"names that begin with \"__keyspace@\" are redis's own, and only the configuration may give one"}`,
 	} {
 		if got := api.ask(http.MethodGet, "/redis_sse/stream"+query).String(); got != want {
 			t.Errorf("%s: %s, want %s", query, got, want)
