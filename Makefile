@@ -40,15 +40,18 @@ PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 DIST ?= dist
 export DIST
 
+# The file, seen from here, into which "make test-monitoring" draws what the dashboard's charts had.
+PICTURE ?=
+
 # How many random histories "make fuzz" plays, and how long it fuzzes each target.
 HISTORIES ?= 20000
 FUZZTIME ?= 3m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser test-clients fuzz faults attack cover build release lint bench bench-go bench-servers promises fmt tidy-check examples
+.PHONY: help run test test-browser test-clients test-monitoring fuzz faults attack cover build release lint bench bench-go bench-servers promises fmt tidy-check examples
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Built for a first start that is soon there: without optimisation and debug information, for which the compiler takes a third of its
 # time, and without C.
@@ -76,6 +79,12 @@ test-clients: ## Run the code of the README, docs/clients.md and the guides (Pyt
 	@scripts/install-browsers.sh
 	@scripts/install-client-tools.sh
 	go test -race -tags clients -count 1 -parallel 12 -timeout 10m $(TESTFLAGS) ./internal/clientstest ./examples/compose ./examples/fastapi
+
+test-monitoring: export PICTURE := $(PICTURE)
+test-monitoring: ## Run examples/monitoring: Prometheus (Debian's; installed if missing) asks gateways with a fault each, and the commands of docs/operations; PICTURE=docs/operations/dashboard.svg draws it anew
+	@scripts/install-test-tools.sh
+	@scripts/install-monitoring-tools.sh
+	go test -race -tags monitoring -count 1 -timeout 5m $(TESTFLAGS) ./internal/monitoringtest
 
 fuzz: ## Fuzz for a while: make fuzz FUZZTIME=10m (each target; default 3m)
 	@scripts/install-test-tools.sh
@@ -107,6 +116,8 @@ lint: ## Check formatting, go vet, staticcheck, the workflows
 	go run $(STATICCHECK) -tags browser ./internal/browsertest
 	go vet -tags clients ./internal/clientstest ./examples/compose ./examples/fastapi
 	go run $(STATICCHECK) -tags clients ./internal/clientstest ./examples/compose ./examples/fastapi
+	go vet -tags monitoring ./internal/monitoringtest
+	go run $(STATICCHECK) -tags monitoring ./internal/monitoringtest
 	go vet -tags promises ./internal/promises
 	go run $(STATICCHECK) -tags promises ./internal/promises
 	go vet -tags attack ./internal/attack
