@@ -73,3 +73,21 @@ func TestTheComposedPrometheusAsksTheGateway(t *testing.T) {
 		}
 	}
 }
+
+// The alerts are of the directory that is mounted, and know the gateways by the job's name.
+func TestTheComposedPrometheusHasTheAlerts(t *testing.T) {
+	_, config := composedPrometheus(t)
+	if len(config.RuleFiles) != 1 {
+		t.Fatalf("its rules are %q", config.RuleFiles)
+	}
+	inside, ok := strings.CutPrefix(config.RuleFiles[0], "/etc/prometheus/rules/")
+	if !ok {
+		t.Fatalf("%s is not mounted", config.RuleFiles[0])
+	}
+	alerts := readText(t, filepath.Join("examples/monitoring", inside))
+	for _, job := range regexp.MustCompile(`job="([^"]*)"`).FindAllStringSubmatch(alerts, -1) {
+		if job[1] != config.ScrapeConfigs[0].JobName {
+			t.Errorf("alerts are for the job %q", job[1])
+		}
+	}
+}
