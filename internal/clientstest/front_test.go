@@ -4,6 +4,7 @@ package clientstest
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -166,7 +167,7 @@ func (f *front) stream(w http.ResponseWriter, r *http.Request) {
 func (f *front) asked(w http.ResponseWriter, _ *http.Request) {
 	status := 0
 	f.change(func() { status = f.visits[len(f.visits)-1].status })
-	refuse(w, status)
+	refuse(w, cmp.Or(status, http.StatusOK)) // of a stream that is being passed on
 }
 
 // refuse answers with a status. A redirect is to a login page.
