@@ -92,8 +92,11 @@ func TestTheLineToPasteIsEnough(t *testing.T) {
 			t.Error("a stream gets nothing")
 		}
 	}
-	if log := g.process.Log(); strings.Contains(log, "refuse") {
+	if log := g.process.Log(); strings.Contains(log, "redis refuses") {
 		t.Errorf("a right is missing: %s", log)
+	}
+	if !strings.Contains(get(t, g.admin, "/metrics"), `caddy_redis_sse_channels_refused{hub="default"} 0`) {
+		t.Error("a channel is refused")
 	}
 }
 
