@@ -2,6 +2,7 @@ package hub
 
 import (
 	"maps"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,5 +69,22 @@ func (e *evicting) wantGivenUp(what string, want map[Cause]int64) {
 	e.TakeGivenUp(func(c Cause, n int64) { got[c] = n })
 	if !maps.Equal(got, want) {
 		e.t.Errorf("%s: given up are %v, want %v", what, got, want)
+	}
+}
+
+// Each cause has a name of its own in the metrics, and a reason that clients know.
+func TestEachCauseHasAName(t *testing.T) {
+	names := map[string]bool{}
+	for _, c := range Causes() {
+		if names[c.String()] || c.String() == "" {
+			t.Errorf("cause %d is called %q", c, c)
+		}
+		names[c.String()] = true
+		if !slices.Contains(GapReasons, c.reason()) {
+			t.Errorf("%s is told as %q", c, c.reason())
+		}
+	}
+	if len(names) != int(causes) {
+		t.Errorf("%d names, want %d", len(names), causes)
 	}
 }
