@@ -85,9 +85,13 @@ const lateChannel = "late"
 // deafen has what the gateway sends go nowhere, but on new connections, and returns when that has been noticed.
 func (r *rig) deafen() {
 	old := r.connections()
+	before := r.gateway.metric("reconnections_total")
 	r.proxy.ForgetToServer()
 	begin := time.Now()
-	r.awaitDown()
+	// New connections work: the gateway may have one again before anybody sees it without.
+	r.gateway.Poll(r.t, "the gateway to give its connection up", func() bool {
+		return r.gateway.metric("redis_up") == 0 || r.gateway.metric("reconnections_total") > before
+	})
 	noticed := time.Since(begin)
 	r.t.Logf("noticed after %v", noticed)
 	if noticed > bound {
