@@ -111,18 +111,20 @@ func TestAReloadKeepsWhatIsReadyAndWaitsForWhatIsNew(t *testing.T) {
 	server.Kill()
 	g.wait("the outage", func() bool { return !g.health("/ready").Hubs[0].Connected })
 	g.load(server.URL(), patientHub+"keep job:*", "header X-Generation 2"+healthRoutes)
-	if is := g.health("/ready"); is.String() != "200 ready" || is.header.Get("X-Generation") != "2" {
+	g.awaitGeneration("2")
+	if is := g.health("/ready"); is.String() != "200 ready" {
 		t.Errorf("after a reload in an outage it is %v", is)
 	}
 	other := redistest.Start(t)
 	other.Kill()
-	g.loadConfig(hubAt(server.URL(), patientHub)+"\nredis_sse other {\nredis "+other.URL()+"\n"+patientHub+"}", healthRoutes+`
+	g.loadConfig(hubAt(server.URL(), patientHub)+"\nredis_sse other {\nredis "+other.URL()+"\n"+patientHub+"}", "header X-Generation 3"+healthRoutes+`
 		redis_sse_health /default default
 		redis_sse_health /other other {
 			hub other
 			start_grace 10m
 		}
 	`)
+	g.awaitGeneration("3")
 	for path, want := range map[string]string{"/ready": "503 starting", "/default": "200 ready", "/other": "503 starting"} {
 		is := g.health(path)
 		if hubs := map[string]int{"/ready": 2}[path]; is.String() != want || len(is.Hubs) != max(1, hubs) {
@@ -131,6 +133,16 @@ func TestAReloadKeepsWhatIsReadyAndWaitsForWhatIsNew(t *testing.T) {
 	}
 	other.Restart()
 	g.awaitHealth("/other", "200 ready")
+}
+
+// awaitGeneration returns once the configuration with that header answers: a connection of before may still get to
+// the one that it has replaced.
+func (g *gateway) awaitGeneration(n string) {
+	g.t.Helper()
+	g.wait("generation "+n, func() bool {
+		g.client.CloseIdleConnections()
+		return g.health("/ready").header.Get("X-Generation") == n
+	})
 }
 
 func TestAHubIsReadyOnceItsKeptPatternsAreConfirmedOrDenied(t *testing.T) {
