@@ -112,14 +112,7 @@ func TestASlowClientCannotPutOffItsDisconnect(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.handler(t, &Handler{Channels: []string{"a"}, From: "start"})
 		ends := endsOf(t, h)
-		first := serve(t, h)
-		w.settled()
-		for range 500 {
-			w.publishLarge("a", 10<<10)
-		}
-		w.settled()
-		first.cancel()
-		<-first.ended
+		w.fill(h)
 		s := &served{}
 		s.pause = defaultStallTimeout * 9 / 10
 		startServing(t, h, s)

@@ -285,18 +285,24 @@ func TestASlowClientCannotPutOffItsEnding(t *testing.T) {
 	}
 }
 
+// fill has the handler's channel a, with "from start", hold 5 MB for the next stream.
+func (w *world) fill(h *Handler) {
+	w.t.Helper()
+	first := serve(w.t, h)
+	w.settled()
+	for range 500 {
+		w.publishLarge("a", 10<<10)
+	}
+	w.settled()
+	first.cancel()
+	<-first.ended
+}
+
 // One that is only behind keeps its place: its last words are a cursor of what it has got.
 func TestAClientThatIsBehindEndsProperly(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.handler(t, &Handler{Channels: []string{"a"}, From: "start"})
-		first := serve(t, h)
-		w.settled()
-		for range 500 {
-			w.publishLarge("a", 10<<10)
-		}
-		w.settled()
-		first.cancel()
-		<-first.ended
+		w.fill(h)
 
 		s := &served{}
 		s.pause = time.Second // some batches go through within a stall timeout

@@ -30,6 +30,20 @@ func (l *logged) matches(line string) bool {
 // loggedLines are the lines that the root's files log with a text of their own.
 func loggedLines(t *testing.T) (lines []*logged) {
 	t.Helper()
+	inspectRoot(t, func(positions *token.FileSet, n ast.Node) {
+		if call, ok := n.(*ast.CallExpr); ok {
+			if line := loggedBy(call); line != nil {
+				line.at = positions.Position(call.Pos())
+				lines = append(lines, line)
+			}
+		}
+	})
+	return lines
+}
+
+// inspectRoot calls with for each node of the root's files that are no tests.
+func inspectRoot(t *testing.T, with func(*token.FileSet, ast.Node)) {
+	t.Helper()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -44,16 +58,10 @@ func loggedLines(t *testing.T) (lines []*logged) {
 			t.Fatal(err)
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
-			if call, ok := n.(*ast.CallExpr); ok {
-				if line := loggedBy(call); line != nil {
-					line.at = positions.Position(call.Pos())
-					lines = append(lines, line)
-				}
-			}
+			with(positions, n)
 			return true
 		})
 	}
-	return lines
 }
 
 // loggedBy returns what a call logs: log.Warn("..."), of.changed(zap.WarnLevel, "...") or seldom.warn(log, "..."); nil if it logs nothing.

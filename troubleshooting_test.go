@@ -3,10 +3,8 @@ package redissse
 import (
 	"fmt"
 	"go/ast"
-	"go/parser"
 	"go/token"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -75,26 +73,12 @@ func TestTroubleshootingHasEachReason(t *testing.T) {
 func TestTroubleshootingQuotesTheLog(t *testing.T) {
 	p := readTroubleshooting(t)
 	literals := map[string]bool{"level": true, "logger": true, "msg": true, "error": true} // those are zap's and Caddy's
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
+	inspectRoot(t, func(_ *token.FileSet, n ast.Node) {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			text, _ := strconv.Unquote(lit.Value)
+			literals[text] = true
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-				text, _ := strconv.Unquote(lit.Value)
-				literals[text] = true
-			}
-			return true
-		})
-	}
+	})
 	lines := regexp.MustCompile(`(?m)^\{"level":.*$`).FindAllString(p.text, -1)
 	if len(lines) < 5 {
 		t.Fatalf("the page has %d lines of a log", len(lines))

@@ -3,8 +3,6 @@
 package monitoringtest
 
 import (
-	"io"
-	"net/http"
 	"net/url"
 	"os/exec"
 	"regexp"
@@ -52,18 +50,9 @@ func variables(t *testing.T, p *prometheus) {
 
 // checkMetrics has promtool look at what is this module's, and wants each metric of the reference to be there.
 func checkMetrics(t *testing.T, g *gateway) {
-	response, err := http.Get("http://" + g.admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var own strings.Builder
 	var names []string
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(get(t, g.admin, "/metrics")) {
 		if regexp.MustCompile(`^(# \w+ )?caddy_redis_sse_`).MatchString(line) {
 			own.WriteString(line)
 		}
