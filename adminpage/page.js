@@ -50,7 +50,7 @@ function hubCard(hub, now) {
   if (hub.since) state.append(make("span", " for " + since(hub.since, now), "faint"));
   card.append(make("h3", hub.name), state, make("p", hub.redis + ", " + hub.role.replace("_", " "), "faint"));
   if (hub.last_error) {
-    const error = make("p", hub.last_error.text, hub.connected ? "faint" : "error");
+    const error = make("p", "last error: " + hub.last_error.text, hub.connected ? "faint" : "error");
     error.append(make("span", " (" + since(hub.last_error.at, now) + " ago)", "faint"));
     card.append(error);
   }
