@@ -16,8 +16,12 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
 
-// deployPage is the page whose commands are run here, unless they are marked not-run.
-const deployPage = "../docs/operations/deploy.md"
+// deployPage is the page whose commands are run here, unless they are marked not-run. Of restartPage all are: the script that
+// they call is run by TestANewBinaryTakesOverWithoutALoss.
+const (
+	deployPage  = "../docs/operations/deploy.md"
+	restartPage = "../docs/operations/restart-without-loss.md"
+)
 
 // notRun are the first lines of the commands that no test runs, and why.
 var notRun = map[string]string{
@@ -26,27 +30,29 @@ var notRun = map[string]string{
 	`docker run --detach --name gateway --restart unless-stopped \`:                                 "needs Docker",
 	"docker compose -f compose.yaml -f compose.monitoring.yaml up --build --detach":                 "needs Docker",
 	"kubectl -n web create secret generic redis-sse --from-file=REDIS_URL=redis-url.txt":            "needs a cluster",
+	"cp caddy-redis-sse@.service /etc/systemd/system/":                                              "changes the machine, needs systemd",
+	"caddy-redis-sse-restart     # starts b, waits, ends a; the next time the other way round":      "needs systemd",
 }
 
-// deployBlock is fenced code of the page.
-type deployBlock struct{ info, code string }
+// pageBlock is fenced code of a page.
+type pageBlock struct{ info, code string }
 
-func deployBlocks(t *testing.T) (blocks []deployBlock) {
+func blocksOf(t *testing.T, page string) (blocks []pageBlock) {
 	t.Helper()
-	for _, found := range regexp.MustCompile("(?ms)^ *```(\\S[^\n]*)\n(.*?)^ *```$").FindAllStringSubmatch(readFile(t, deployPage).text, -1) {
+	for _, found := range regexp.MustCompile("(?ms)^ *```(\\S[^\n]*)\n(.*?)^ *```$").FindAllStringSubmatch(readFile(t, page).text, -1) {
 		lines := strings.Split(strings.TrimSpace(found[2]), "\n")
 		for i := range lines {
 			lines[i] = strings.TrimPrefix(lines[i], "   ") // of a list
 		}
-		blocks = append(blocks, deployBlock{found[1], strings.Join(lines, "\n") + "\n"})
+		blocks = append(blocks, pageBlock{found[1], strings.Join(lines, "\n") + "\n"})
 	}
 	return blocks
 }
 
-// deployBlocksOf are those in a language.
+// deployBlocksOf are those of the deploy page in a language.
 func deployBlocksOf(t *testing.T, info string) (code []string) {
 	t.Helper()
-	for _, b := range deployBlocks(t) {
+	for _, b := range blocksOf(t, deployPage) {
 		if b.info == info {
 			code = append(code, b.code)
 		}
@@ -54,20 +60,21 @@ func deployBlocksOf(t *testing.T, info string) (code []string) {
 	return code
 }
 
-func TestWhatIsNotRunOfThePageIsListed(t *testing.T) {
-	for _, b := range deployBlocks(t) {
+func TestWhatIsNotRunOfThePagesIsListed(t *testing.T) {
+	var found []string
+	for _, b := range slices.Concat(blocksOf(t, deployPage), blocksOf(t, restartPage)) {
 		if !slices.Contains([]string{"sh", "sh not-run", "caddyfile", "yaml"}, b.info) {
 			t.Errorf("nothing runs what is %q: %q", b.info, b.code)
 		}
-	}
-	var found []string
-	for _, code := range deployBlocksOf(t, "sh not-run") {
-		first, _, _ := strings.Cut(code, "\n")
+		if b.info != "sh not-run" {
+			continue
+		}
+		first, _, _ := strings.Cut(b.code, "\n")
 		if found = append(found, first); notRun[first] == "" {
 			t.Errorf("not listed as not run: %q", first)
 		}
-		if out, err := exec.Command("sh", "-nc", code).CombinedOutput(); err != nil {
-			t.Errorf("%q is no shell: %s", code, out)
+		if out, err := exec.Command("sh", "-nc", b.code).CombinedOutput(); err != nil {
+			t.Errorf("%q is no shell: %s", b.code, out)
 		}
 	}
 	for first := range notRun {
