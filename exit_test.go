@@ -8,9 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
@@ -222,6 +225,8 @@ func TestStreamsGoOnDuringTheShutdownDelay(t *testing.T) {
 	p.awaitExit()
 }
 
+var shuttingDownAt = regexp.MustCompile(`"ts":([0-9.]+),[^\n]*"servers shutting down`)
+
 // exitDelayed publishes a message. It reports false once the servers shut down; before, each stream must get the message.
 func exitDelayed(p *caddyProcess, streams []*ssetest.Stream, payload string) bool {
 	p.t.Helper()
@@ -231,13 +236,17 @@ func exitDelayed(p *caddyProcess, streams []*ssetest.Stream, payload string) boo
 		for more && e.Type == "cursor" {
 			e, more = s.TryNext(gatewayWait)
 		}
-		switch {
-		case more && e.Data == payload:
-		case strings.Contains(p.Log(), "servers shutting down"):
-			return false
-		default:
-			p.t.Fatalf("%s: a stream got %+q (ended: %t) during the delay", payload, e, !more)
+		if more && e.Data == payload {
+			continue
 		}
+		// What Caddy logged before may not have been read yet.
+		seen := time.Now()
+		proctest.Poll(p.t, "the servers to shut down", func() bool { return shuttingDownAt.MatchString(p.Log()) })
+		began, err := strconv.ParseFloat(shuttingDownAt.FindStringSubmatch(p.Log())[1], 64)
+		if err != nil || began > float64(seen.UnixMicro())/1e6 {
+			p.t.Fatalf("%s: a stream got %+q (ended: %t) during the delay, %v", payload, e, !more, err)
+		}
+		return false
 	}
 	return true
 }
