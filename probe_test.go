@@ -267,6 +267,7 @@ func TestWhatTheACLRefusesIsDoneWithout(t *testing.T) {
 			if got := h.refusals(); !slices.Equal(got, test.refused) {
 				t.Errorf("warned of %q, want %q once each", got, test.refused)
 			}
+			h.awaitLive("a") // a connection that is only being made would not be killed
 			h.otherOptions()
 			server.KillPubSub()
 			await(t, "new warnings", func() bool { return len(h.refusals()) == 2*len(test.refused) })
