@@ -2,6 +2,7 @@ package redissse
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -162,6 +163,27 @@ func readSize(to *int64) func(*reading) error {
 			return r.Errf("%s is %q, want a size such as %s", r.now.name, s, r.now.example)
 		}
 		*to = int64(n)
+		return nil
+	}
+}
+
+// readMatch reads one match, and adds it.
+func readMatch(to *[]Match) func(*reading) error {
+	return func(r *reading) error {
+		args := r.RemainingArgs()
+		if len(args) < 2 || slices.Contains(args, "") {
+			return r.usage(args)
+		}
+		switch kind, texts := args[0], args[1:]; kind {
+		case "data":
+			*to = append(*to, Match{Data: texts})
+		case "event":
+			*to = append(*to, Match{Event: texts})
+		case "field":
+			*to = append(*to, Match{Field: texts[0], Values: texts[1:]})
+		default:
+			return r.usage(args)
+		}
 		return nil
 	}
 }

@@ -18,7 +18,7 @@ func benchHub(b *testing.B, streams int) (*redisHub, []*delivery, []*hub.Waiter)
 	h := newHub("bench", &settings{Bounds: hub.Bounds{
 		Limits: hub.Limits{Messages: 1000, Bytes: 1 << 30, Message: 1 << 30, MaxAge: 1 << 40}, Budget: roomy.Budget,
 	}}, zap.NewNop())
-	f, err := hub.ParseFormat("", "", "")
+	f, err := hub.ParseFormat(hub.Wire{})
 	if err != nil {
 		b.Fatal(err)
 	}

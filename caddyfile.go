@@ -71,16 +71,22 @@ func (c *Publisher) block() block {
 }
 
 func (h *Handler) block() block {
-	checkFrom := func(s string) error { _, err := parseFrom(s); return err }
-	checkEvent := func(s string) error { _, err := hub.ParseFormat(s, "", ""); return err }
+	checkFrom := func(s string) error { _, err := parseFrom(s, nil); return err }
+	checkEvent := func(s string) error { _, err := hub.ParseFormat(hub.Wire{Event: s}); return err }
+	checkData := func(s string) error { _, err := hub.ParseFormat(hub.Wire{Data: s}); return err }
+	const match = "data <text>... | event <name>... | field <path> [<value>...]"
 	return block{"the directive redis_sse (in a site)", []option{
 		{name: "hub", args: "<name>", example: "default", read: readString(&h.Hub)},
 		{name: "redis", args: "<url>", example: "redis://localhost:6379", read: readURL(&h.Redis)},
 		{name: "channel", args: "<channel>...", example: "news user:{http.auth.user.id}", read: readList(&h.Channels, checkConfigured)},
 		{name: "pattern", args: "<pattern>...", example: "job:*", read: readList(&h.Patterns, func(p string) error { return checkPattern("pattern", p) })},
-		{name: "from", args: "live | start | last <count> | since <duration>", example: "last 10", read: readWords(&h.From, checkFrom)},
+		{name: "from", args: "live | start | unfinished | last <count> | since <duration>", example: "last 10", read: readWords(&h.From, checkFrom)},
 		{name: "client_from", read: readFlag(&h.ClientFrom)},
-		{name: "event", args: "none | channel | field <name>", example: "channel", read: readWords(&h.Event, checkEvent)},
+		{name: "event", args: "none | channel | field <path>", example: "channel", read: readWords(&h.Event, checkEvent)},
+		{name: "data", args: "payload | field <path>", example: "field data", read: readWords(&h.Data, checkData)},
+		{name: "end", args: match, example: "data [DONE]", read: readMatch(&h.End)},
+		{name: "begin", args: match, example: "field type start", read: readMatch(&h.Begin)},
+		{name: "empty", args: "wait | 204", example: "204", read: readString(&h.Empty)},
 		{name: "heartbeat", args: "<duration>", example: "15s", read: readPositive(&h.Heartbeat)},
 		{name: "retry", args: "<duration>", example: "2s", read: readPositive(&h.Retry)},
 		{name: "open_timeout", args: "<duration>", example: "2s", read: readPositive(&h.OpenTimeout)},
@@ -90,7 +96,9 @@ func (h *Handler) block() block {
 		{name: "max_streams", args: "<count>", example: "20000", read: readNumber(&h.MaxStreams)},
 		{name: "max_streams_per", args: "<key> <count> [/<bits>]", example: "{client_ip} 20 /64", read: readStreamLimit(&h.MaxStreamsPer)},
 		{name: "cors_origins", args: "<origin>...", example: "https://app.example.com", read: readList(&h.CORSOrigins, checkOrigin)},
+		{name: "control", args: "events | comments", example: "comments", read: readString(&h.Control)},
 		{name: "gap_event", args: "<name>", example: "gap", read: readString(&h.GapEvent)},
+		{name: "gap_data", args: "<template> | none", example: "none", read: readString(&h.GapData)},
 		{name: "cursor_event", args: "<name>", example: "cursor", read: readString(&h.CursorEvent)},
 	}}
 }

@@ -27,12 +27,14 @@ type delivery struct {
 	conn      connHold
 	ending    *ending // nil until the response has begun
 	metrics   *routeMetrics
+	left      *leftPayloads
 	log       *streamLog // nil unless its level is debug
 	trace     *streamTrace
 	opened    time.Time
 	behind    bool // the last write left something for the next stream
 	cut       bool // the client has not taken all that was written
 	lags      bool // more is there to be read than the last batch took
+	finished  bool // the last event that was written ends the stream
 	noticed   bool // that it is to be disconnected, while it wrote
 	broken    bool // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
 }
@@ -111,7 +113,7 @@ func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration, stood 
 // is due, and returns which of it was. The goroutine that net/http runs the
 // request in is all there is.
 func (d *delivery) run() endReason {
-	if err := d.write(hub.AppendRetry(nil, d.retry.Milliseconds()), true); err != nil {
+	if err := d.write(hub.AppendRetry(nil, d.retry.Milliseconds()), true); err != nil || d.finished {
 		return d.endOf(err)
 	}
 	// The first beat comes early, by chance, so that streams that came back
@@ -143,15 +145,26 @@ func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
 		if err := d.close(hub.AppendRetry(nil, jitter(d.retry/2, 3*d.retry/2).Milliseconds())); err != nil {
 			return d.endOf(err), true
 		}
+		if d.finished {
+			return endFinished, true
+		}
 		return d.ending.reason, true
 	}
 	if got&signalBeat != 0 {
 		d.beat.Reset(d.beatEvery)
 	}
-	if err := d.write(nil, got&signalBeat != 0); err != nil {
+	if err := d.write(nil, got&signalBeat != 0); err != nil || d.finished {
 		return d.endOf(err), true
 	}
 	return "", false
+}
+
+// isEmpty reports whether the stream, which has begun, has nothing to write, and Redis has confirmed its channels.
+func (d *delivery) isEmpty() bool {
+	work := scratches.Get().(*scratch)
+	defer work.release()
+	d.stream.Read(&work.batch)
+	return len(work.batch.Items) == 0 && d.stream.Settled()
 }
 
 // disconnected has the stream end as was asked for. It has been signalled, or
@@ -189,8 +202,11 @@ func (d *delivery) passed(since time.Duration) bool {
 	return d.ending.passed(since)
 }
 
-// endOf says what a failed write means.
+// endOf says what a write means that failed, or that was the stream's last.
 func (d *delivery) endOf(err error) endReason {
+	if err == nil {
+		return endFinished
+	}
 	d.broken = !errors.Is(err, errOverdue) && !errors.Is(err, errOvertaken)
 	switch {
 	case errors.Is(err, errOverdue):
@@ -226,8 +242,8 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 		if err := d.encode(work); err != nil {
 			return err
 		}
-		last := !b.More || d.passed(0)
-		if mark && last {
+		last := !b.More || d.finished || d.passed(0)
+		if mark && last && !d.finished {
 			work.out = b.AppendCursor(work.out, d.format)
 		}
 		if len(work.out) > 0 || len(b.Items) > 0 {
@@ -240,7 +256,7 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 			d.metrics.count(b, d.stream, d.hub.memory.Clock.Monotonic())
 			d.log.count(b)
 			d.trace.count(b)
-			if d.passed(d.sink.stall) {
+			if !d.finished && d.passed(d.sink.stall) {
 				return errOverdue // there is no time left for its last words
 			}
 		}
@@ -286,13 +302,7 @@ const piece = writeChunk - 128
 // encode appends the batch's events to out, and sends out whenever it has a chunk.
 func (d *delivery) encode(work *scratch) error {
 	for i := range work.batch.Items {
-		nameLeft, badUTF8 := d.hub.memory.Encode(&work.event, &work.batch.Items[i], d.format)
-		if nameLeft {
-			d.hub.metrics.unnamed.Inc()
-		}
-		if badUTF8 {
-			d.hub.metrics.badUTF8.Inc()
-		}
+		d.note(d.hub.memory.Encode(&work.event, &work.batch.Items[i], d.format))
 		for more := true; more; {
 			if work.out, more = work.event.Append(work.out, piece); !more {
 				break
@@ -301,8 +311,26 @@ func (d *delivery) encode(work *scratch) error {
 				return err
 			}
 		}
+		if work.event.Ends() {
+			d.finished = true
+			work.batch.CutAfter(i)
+			return nil
+		}
 	}
 	return nil
+}
+
+// note counts what making an event has come upon.
+func (d *delivery) note(n hub.Notes) {
+	if n.NameLeft {
+		d.hub.metrics.unnamed.Inc()
+	}
+	if n.BadUTF8 {
+		d.hub.metrics.badUTF8.Inc()
+	}
+	if n.DataLeft {
+		d.left.note()
+	}
 }
 
 // sendPiece sends what there is of an event that goes on. A client that takes its

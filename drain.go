@@ -101,6 +101,7 @@ type ending struct {
 	wake     *hub.Waiter
 	seat     hub.Seat    // among drain's listeners
 	exitSeat hub.Seat    // among hub's, once leaving
+	hasEnd   bool        // the stream ends with a message, and that is the end to prefer
 	draining bool        // noticed that the drain has begun
 	leaving  bool        // listening for Caddy's exit, since it drains for a reload
 	exiting  bool        // noticed that
@@ -159,7 +160,7 @@ func (e *ending) notice() {
 			e.exitFrom(e.drain.at)
 			return
 		}
-		e.spread(e.drain.at, graceful(e.drain.reload, e.drain.grace()), endReload)
+		e.reload()
 		e.leaving = true
 		e.hub.exiting.add(e.wake, &e.exitSeat)
 	}
@@ -167,6 +168,18 @@ func (e *ending) notice() {
 		e.exiting = true
 		e.exitFrom(e.hub.exitAt)
 	}
+}
+
+// reload has the stream end for the drain of a reload. One that has an end to come to is left alone for the most of the
+// window: its client would have to come back for the rest.
+func (e *ending) reload() {
+	window := graceful(e.drain.reload, e.drain.grace())
+	if !e.hasEnd {
+		e.spread(e.drain.at, window, endReload)
+		return
+	}
+	least := window * 9 / 10
+	e.within(max(0, jitter(least, window)-time.Since(e.drain.at)), endReload)
 }
 
 // exitFrom keeps to the grace_period of the newest configuration: it is the

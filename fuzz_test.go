@@ -34,7 +34,7 @@ func FuzzRequestStart(f *testing.F) {
 			r := reqGet("/")
 			r.URL.RawQuery = query
 			r.Header.Set("Last-Event-ID", header)
-			got, err := requestStart(r, h.from, h.ClientFrom)
+			got, err := requestStart(r, h.wire.from, h.ClientFrom, &h.wire.format)
 			switch {
 			case err != nil:
 				if !allowed || fuzzID(header, query) != "" || got != (hub.Start{}) || err.Error() == "" {
@@ -44,7 +44,7 @@ func FuzzRequestStart(f *testing.F) {
 				if want := hub.ResumeAt(fuzzID(header, query)); got != want { // whatever else it asks for
 					t.Errorf("%q, %q: %+v, want %+v", header, query, got, want)
 				}
-			case !allowed && got != h.from, allowed && fuzzAsked(query) > 1, !fuzzStart(t, query, h.from, got):
+			case !allowed && got != h.wire.from, allowed && fuzzAsked(query) > 1, !fuzzStart(t, query, h.wire.from, got):
 				t.Errorf("%q, %q, client_from %v: %+v", header, query, allowed, got)
 			}
 		}

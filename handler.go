@@ -29,9 +29,13 @@ func init() { caddy.RegisterModule(Handler{}) }
 //	    redis           <url>
 //	    channel         <channel>...
 //	    pattern         <pattern>...
-//	    from            live | start | last <count> | since <duration>
+//	    from            live | start | unfinished | last <count> | since <duration>
 //	    client_from
-//	    event           none | channel | field <name>
+//	    event           none | channel | field <path>
+//	    data            payload | field <path>
+//	    end             data <text>... | event <name>... | field <path> [<value>...]
+//	    begin           data <text>... | event <name>... | field <path> [<value>...]
+//	    empty           wait | 204
 //	    heartbeat       <duration>
 //	    retry           <duration>
 //	    open_timeout    <duration>
@@ -41,7 +45,9 @@ func init() { caddy.RegisterModule(Handler{}) }
 //	    max_streams     <count>
 //	    max_streams_per <key> <count> [/<bits>]
 //	    cors_origins    <origin>...
+//	    control         events | comments
 //	    gap_event       <name>
+//	    gap_data        <template> | none
 //	    cursor_event    <name>
 //	}
 //
@@ -73,19 +79,40 @@ type Handler struct {
 	Patterns []string `json:"patterns,omitempty"`
 
 	// What a client without a cursor gets first: "live" (what is published
-	// from now on), "start" (all that is buffered), "last <n>" or
-	// "since <duration>". Default: live
+	// from now on), "start" (all that is buffered), "unfinished" (what came behind
+	// the newest end, which needs end), "last <n>" or "since <duration>". Default: live
 	From string `json:"from,omitempty"`
 
 	// Whether clients may choose that with ?from=start, ?last=<n> or
 	// ?since=<Unix seconds or RFC 3339>. Default: false
 	ClientFrom bool `json:"client_from,omitempty"`
 
-	// How events are named: "none", "channel", or "field <name>" for the
-	// string under that key at the top level of a JSON payload. Names over 64
-	// bytes, with line ends, or equal to open, error or the gap or cursor
-	// event are left out. Default: none
+	// How events are named: "none", "channel", or "field <path>" for the
+	// string at that path in a JSON payload, such as type or choices.0.delta.role (a key with a
+	// dot can be all of the path). Names over 64 bytes, with line ends, or, unless control
+	// is comments, equal to open, error or the gap or cursor event are left out. Default: none
 	Event string `json:"event,omitempty"`
+
+	// What is sent of a message: "payload", all of it, or "field <path>": what stands at that path in a JSON
+	// payload, of a string its text, of anything else its JSON. Where there is none, the payload is
+	// sent as it is. Default: payload
+	Data string `json:"data,omitempty"`
+
+	// With which messages the stream ends: one that any of these means is its last event, and the
+	// response ends. A stream that ends before it for another reason is cut, so that no
+	// client takes it for a whole answer. A client that comes back with the id of that event gets
+	// 204 unless something came behind it. For a stream of one channel. Default: none
+	End []Match `json:"end,omitempty"`
+
+	// With which messages an answer begins. A client without a cursor is then not told of what is missing
+	// before its first message if that is such a one: it belongs to another answer. For a stream of one channel, from start
+	// or unfinished. Default: none
+	Begin []Match `json:"begin,omitempty"`
+
+	// What is answered to a client without a cursor whose stream would begin with nothing: "wait" (a
+	// stream) or "204" (no content, once Redis has confirmed the channel; a stream if it has not within open_timeout).
+	// Default: wait
+	Empty string `json:"empty,omitempty"`
 
 	// How often an idle stream gets an event that only carries its cursor:
 	// above 0 and under 60s, which is when proxies lose patience. Default: 15s
@@ -128,16 +155,23 @@ type Handler struct {
 	// Default: none
 	CORSOrigins []string `json:"cors_origins,omitempty"`
 
-	// The event name of gaps. Default: gap
+	// How cursors and heartbeats are sent: "events", or "comments" for clients whose protocol has no room
+	// for events of ours. Default: events
+	Control string `json:"control,omitempty"`
+
+	// The event name of gaps. Default: gap; with control comments: none
 	GapEvent string `json:"gap_event,omitempty"`
 
-	// The event name of cursors and heartbeats. Default: cursor
+	// With control comments, and needed there: the data of gap events in the words of the client's protocol, at most 16 KiB. In it
+	// {gap} becomes the gap's JSON and {gap.reason} its reason. "none": gaps are comments, which no client's code sees.
+	GapData string `json:"gap_data,omitempty"`
+
+	// The event name of cursors and heartbeats. Not with control comments. Default: cursor
 	CursorEvent string `json:"cursor_event,omitempty"`
 
 	channels     []string
 	patterns     []string
-	from         hub.Start
-	format       hub.Format
+	wire         *wire
 	heartbeat    time.Duration
 	retry        time.Duration
 	openTimeout  time.Duration
@@ -148,6 +182,7 @@ type Handler struct {
 	drain        *drain
 	claim        *sharedClaim
 	limits       *streamLimits
+	left         *leftPayloads
 	turnedAway   *seldom // what is logged of that
 	stalled      *seldom // and of clients that stall
 	invalid      *invalidRequests
@@ -184,6 +219,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	for _, channel := range h.channels {
 		warnOfDoubts(ctx.Logger(), channel, "did you mean pattern?")
 	}
+	h.wire.warn(ctx.Logger(), h.route)
 	app, own, err := acquireFor(ctx, h.Hub, h.Redis)
 	if err != nil {
 		return err
@@ -191,6 +227,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.claim = &sharedClaim{claim: own, log: ctx.Logger()}
 	h.invalid.begin(own.hub.name, ctx.Logger())
 	h.metrics = newRouteMetrics(own.hub.name, h.route)
+	h.left = &leftPayloads{route: h.route, log: ctx.Logger(), count: metricDataLeft.WithLabelValues(own.hub.name, h.route)}
 	h.drain.grace = func() time.Duration { return app.grace }
 	if server := h.drain.beginWith(ctx); server != nil {
 		h.capAge(time.Duration(server.WriteTimeout), ctx.Logger())
@@ -217,10 +254,7 @@ func (h *Handler) resolve() error {
 		h.channels = append(h.channels, channel)
 	}
 	var err error
-	if h.from, err = parseFrom(h.From); err != nil {
-		return err
-	}
-	if h.format, err = hub.ParseFormat(h.Event, h.GapEvent, h.CursorEvent); err != nil {
+	if h.wire, err = h.wireOptions().resolve(); err != nil {
 		return err
 	}
 	var window Drain
@@ -240,6 +274,16 @@ func (h *Handler) resolve() error {
 		inRange("drain", max(window.Reload, -1), defaultDrainReload, -1, time.Hour, &h.drain.reload),
 		inRange("drain", max(window.Exit, -1), defaultDrainExit, -1, time.Hour, &h.drain.exit),
 	)
+}
+
+func (h *Handler) wireOptions() wireOptions {
+	return wireOptions{
+		Wire: hub.Wire{
+			Event: h.Event, Data: h.Data, Control: h.Control, Gap: h.GapEvent, GapData: h.GapData, Cursor: h.CursorEvent,
+			End: matchesOf(h.End), Begin: matchesOf(h.Begin),
+		},
+		from: h.From, empty: h.Empty, clientFrom: h.ClientFrom, channels: h.Channels, patterns: h.Patterns,
+	}
 }
 
 func (h *Handler) resolveLimits() error {

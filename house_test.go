@@ -16,8 +16,9 @@ import (
 // mayImport says what a package of the house may import beside the standard library.
 var mayImport = map[string][]string{
 	"internal/glob":        nil,
+	"internal/jsonpath":    {"github.com/tidwall/gjson"},
 	"internal/resp":        nil,
-	"internal/hub":         {"github.com/cespare/xxhash/v2", module + "/internal/glob"},
+	"internal/hub":         {"github.com/cespare/xxhash/v2", module + "/internal/glob", module + "/internal/jsonpath"},
 	"internal/hub/hubtest": {module + "/internal/glob"},
 }
 

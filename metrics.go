@@ -24,8 +24,9 @@ var (
 	metricReceivedBytes = newCounters("received_bytes_total", "Bytes of the payloads of those messages.", "hub")
 	metricGivenUp       = newCounters("evicted_messages_total",
 		"Messages that the buffers gave up, by which limit did it; room: their channel was given up whole.", "hub", "limit")
-	metricBadUTF8 = newCounters("invalid_utf8_total", "Messages in which bytes that are not UTF-8 were replaced.", "hub")
-	metricUnnamed = newCounters("event_names_omitted_total", "Event names that could not be given as configured.", "hub")
+	metricBadUTF8  = newCounters("invalid_utf8_total", "Messages in which bytes that are not UTF-8 were replaced.", "hub")
+	metricUnnamed  = newCounters("event_names_omitted_total", "Event names that could not be given as configured.", "hub")
+	metricDataLeft = newCounters("payloads_left_total", "Payloads sent as they are, since they have no value where data says.", "hub", "route")
 
 	metricReconnections = newCounters("reconnections_total",
 		"Connections to Redis made after a live one was lost, by why it was lost.", "hub", "reason")
@@ -67,6 +68,7 @@ var (
 		"hub", "route", "limit")
 	metricInvalid = newCounters("invalid_requests_total", "Requests that could get nothing but an error, by what was wrong with them.",
 		"hub", "route", "cause")
+	metricNoContent = newCounters("no_content_total", "Requests answered with 204, by why there was nothing to stream.", "hub", "route", "cause")
 	metricSentBytes = newCounters("sent_bytes_total", "Bytes written to streams, before they are encrypted or compressed.", "hub", "route")
 	metricEnds      = newCounters("streams_total", "Streams that have ended, by what ended them.", "hub", "route", "end")
 	metricSent      = newCounters("events_sent_total", "Messages written to streams; gaps and cursors do not count.", "hub", "route")
@@ -95,8 +97,8 @@ func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
 // after the first change nothing.
 func registerMetrics(registry prometheus.Registerer, more ...prometheus.Collector) error {
 	for _, c := range append([]prometheus.Collector{
-		metricReceived, metricReceivedBytes, metricGivenUp, metricBadUTF8, metricUnnamed, metricReconnections, metricProbe, metricStreams, metricEnds,
-		metricOpened, metricBehind, metricAge, metricRefused, metricInvalid, metricSentBytes,
+		metricReceived, metricReceivedBytes, metricGivenUp, metricBadUTF8, metricUnnamed, metricDataLeft, metricReconnections, metricProbe, metricStreams, metricEnds,
+		metricOpened, metricBehind, metricAge, metricRefused, metricInvalid, metricNoContent, metricSentBytes,
 		metricSent, metricReplayed, metricGaps, metricDelivery,
 		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped, metricBuildInfo,
 	}, more...) {
@@ -149,6 +151,7 @@ type routeMetrics struct {
 	opened          prometheus.Counter
 	age             prometheus.Observer
 	refused         map[streamLimitName]prometheus.Counter
+	noContent       map[noContentCause]prometheus.Counter
 	sent, replayed  prometheus.Counter
 	sentBytes       prometheus.Counter
 	ends            map[endReason]prometheus.Counter
@@ -160,7 +163,7 @@ func newRouteMetrics(of, route string) *routeMetrics {
 	m := &routeMetrics{
 		streams: metricStreams.WithLabelValues(of, route), behind: metricBehind.WithLabelValues(of, route),
 		opened: metricOpened.WithLabelValues(of, route), age: metricAge.WithLabelValues(of, route),
-		refused:   map[streamLimitName]prometheus.Counter{},
+		refused: map[streamLimitName]prometheus.Counter{}, noContent: map[noContentCause]prometheus.Counter{},
 		sentBytes: metricSentBytes.WithLabelValues(of, route),
 		sent:      metricSent.WithLabelValues(of, route), replayed: metricReplayed.WithLabelValues(of, route),
 		ends: map[endReason]prometheus.Counter{}, gaps: map[hub.GapReason]prometheus.Counter{},
@@ -168,6 +171,9 @@ func newRouteMetrics(of, route string) *routeMetrics {
 	}
 	for _, limit := range streamLimitNames {
 		m.refused[limit] = metricRefused.WithLabelValues(of, route, string(limit))
+	}
+	for _, cause := range noContentCauses {
+		m.noContent[cause] = metricNoContent.WithLabelValues(of, route, string(cause))
 	}
 	for _, end := range endReasons {
 		m.ends[end] = metricEnds.WithLabelValues(of, route, string(end))
@@ -189,6 +195,16 @@ func (m *routeMetrics) refuse(limit streamLimitName) {
 	m.ends[endTurnedAway].Inc()
 	m.refused[limit].Inc()
 }
+
+// noContentCause is why a request for a stream is answered with 204.
+type noContentCause string
+
+const (
+	noContentEnded noContentCause = "ended" // the client has all of an answer, and nothing came behind it
+	noContentEmpty noContentCause = "empty" // nothing is buffered, and empty is 204
+)
+
+var noContentCauses = []noContentCause{noContentEnded, noContentEmpty}
 
 // streamLimitName is the option whose limit a stream was over.
 type streamLimitName string
@@ -233,10 +249,11 @@ const (
 	endExit       endReason = "exit"         // Caddy exits
 	endMaxAge     endReason = "max_age"      // max_stream_age, or a timeout of the server
 	endAsked      endReason = "disconnected" // the admin API was asked for it
+	endFinished   endReason = "finished"     // it has come to its end
 	endTurnedAway endReason = "refused"      // never opened: there was no room for its channels
 )
 
-var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge, endAsked, endTurnedAway}
+var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge, endAsked, endFinished, endTurnedAway}
 
 // lossReason says why a connection to Redis was lost.
 type lossReason string

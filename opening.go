@@ -2,6 +2,7 @@ package redissse
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -28,8 +29,8 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 		h.stalled.warn(h.claim.log, "clients that stall are disconnected", zap.String("route", h.route), zap.String("client_ip", clientIP(r)),
 			zap.Duration("stall_timeout", h.stallTimeout), zap.Duration("age", time.Since(d.opened)))
 	}
-	if d.cut && r.ProtoMajor == 3 {
-		// The end of the response would wait behind what the client has not
+	if h.wire.isUnfinished(end) || d.cut && r.ProtoMajor == 3 {
+		// An unfinished stream has no proper end. And of one that is cut over HTTP/3, the end of the response would wait behind what the client has not
 		// taken, and an exit for the stream. This resets it. (Of the other
 		// protocols, a deadline that passed has done so.)
 		panic(http.ErrAbortHandler)
@@ -45,14 +46,17 @@ func (h *Handler) asked(r *http.Request) (channels []string, at hub.Start, err e
 	if channels, err = requestChannels(r, h.channels); err != nil {
 		return nil, at, asksWrongly(invalidChannel, err)
 	}
-	if at, err = requestStart(r, h.from, h.ClientFrom); err != nil {
+	if h.wire.format.HasEnd() && len(channels) > 1 {
+		return nil, at, asksWrongly(invalidChannel, fmt.Errorf("the stream is of one channel, %d are asked for", len(channels)))
+	}
+	if at, err = h.wire.start(r); err != nil {
 		return nil, at, asksWrongly(invalidStart, err)
 	}
 	return channels, at, nil
 }
 
 // open opens a stream and writes its headers. Without one it has answered a
-// request that is not valid or that there is no room for, or the client has gone,
+// request that is not valid, or that there is no room or nothing to stream for, or the client has gone,
 // unless there is an error.
 func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery, err error) {
 	channels, at, err := h.asked(r)
@@ -64,7 +68,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 		return nil, caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	d := &delivery{
-		hub: from, claim: h.claim, wake: hub.NewWaiter(), format: &h.format, metrics: h.metrics,
+		hub: from, claim: h.claim, wake: hub.NewWaiter(), format: &h.wire.format, metrics: h.metrics, left: h.left,
 		retry: h.retry, beatEvery: h.heartbeat, turns: h.turns, latest: h.latest(r),
 	}
 	defer func() {
@@ -72,6 +76,10 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 			d.release()
 		}
 	}()
+	if h.wire.format.HasEnd() && at.EndsAnswer() && from.memory.Finished(channels[0], at, &h.wire.format) {
+		answerNothing(w, h.metrics.noContent[noContentEnded])
+		return nil, nil
+	}
 	if err := h.admit(d, w, r, channels); err != nil {
 		return nil, h.refuse(w, r, err)
 	}
@@ -79,6 +87,10 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 		return nil, nil // the client has gone
 	}
 	begins := d.stream.Begin(at, from.memory.Clock.Now())
+	if h.wire.noContent && !at.Resumes() && d.isEmpty() {
+		answerNothing(w, h.metrics.noContent[noContentEmpty])
+		return nil, nil
+	}
 	h.begin(d, w, r)
 	d.log = openStreamLog(h.claim.log, r, channels, h.patterns, begins)
 	d.trace = openStreamTrace(r.Context(), begins)
@@ -114,6 +126,7 @@ func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	d.conn.watch(&d.hub.departures, func() { d.wake.Signal(signalGone) })
 	d.sink = newSink(w, r, h.stallTimeout)
 	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
+	d.ending.hasEnd = h.wire.format.HasEnd()
 	d.disconnectedSince(cameAt(r))
 	h.metrics.streams.Inc()
 	d.hub.streams.Add(1)

@@ -96,7 +96,7 @@ func (h *probed) events(channel string) (events []ssetest.Event) {
 		h.t.Fatal(err)
 	}
 	defer h.memory.Close(s)
-	f, err := hub.ParseFormat("", "", "")
+	f, err := hub.ParseFormat(hub.Wire{})
 	if err != nil {
 		h.t.Fatal(err)
 	}

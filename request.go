@@ -20,7 +20,7 @@ import (
 // it asks for, if clientFrom lets it, else as configured. Only the middle one
 // can be wrong: a cursor that means nothing is a gap, not an error, since an
 // error would stop an EventSource for ever.
-func requestStart(r *http.Request, configured hub.Start, clientFrom bool) (hub.Start, error) {
+func requestStart(r *http.Request, configured hub.Start, clientFrom bool, f *hub.Format) (hub.Start, error) {
 	if id := cursorOf(r); id != "" {
 		return hub.ResumeAt(id), nil
 	}
@@ -37,7 +37,7 @@ func requestStart(r *http.Request, configured hub.Start, clientFrom bool) (hub.S
 		if !query.Has(key) {
 			continue
 		}
-		if at, err = parseClientStart(key, query.Get(key)); err != nil {
+		if at, err = parseClientStart(key, query.Get(key), f); err != nil {
 			return hub.Start{}, err
 		}
 		asked += len(query[key])
@@ -94,7 +94,7 @@ const maxLast = 10_000_000
 
 var decimal = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
 
-func parseClientStart(key, value string) (hub.Start, error) {
+func parseClientStart(key, value string, f *hub.Format) (hub.Start, error) {
 	switch key {
 	case "last":
 		return parseLast(value)
@@ -114,6 +114,11 @@ func parseClientStart(key, value string) (hub.Start, error) {
 		return hub.FromStart(), nil
 	case "live":
 		return hub.Start{}, nil
+	case "unfinished":
+		if !f.HasEnd() {
+			return hub.Start{}, errors.New("from is \"unfinished\", but nothing ends the answers of this stream")
+		}
+		return hub.FromUnfinished(f), nil
 	}
 	return hub.Start{}, fmt.Errorf("from is %q, want start or live", shortened(value, maxQuoted))
 }
@@ -126,14 +131,19 @@ func parseLast(value string) (hub.Start, error) {
 	return hub.FromLast(int(n)), nil
 }
 
-// parseFrom reads the configured start: live, start, last <n> or since <duration>.
-func parseFrom(s string) (hub.Start, error) {
+// parseFrom reads the configured start: live, start, unfinished, last <n> or since <duration>. f is the
+// format of the streams, nil if that is not known yet.
+func parseFrom(s string, f *hub.Format) (hub.Start, error) {
 	word, value, _ := strings.Cut(s, " ")
 	switch {
 	case s == "live" || s == "":
 		return hub.Start{}, nil
 	case s == "start":
 		return hub.FromStart(), nil
+	case s == "unfinished" && f != nil && !f.HasEnd():
+		return hub.Start{}, errors.New("from is \"unfinished\", which needs end: with which message an answer ends")
+	case s == "unfinished":
+		return hub.FromUnfinished(f), nil
 	case word == "last" && value != "":
 		return parseLast(value)
 	case word == "since" && value != "":
@@ -143,5 +153,5 @@ func parseFrom(s string) (hub.Start, error) {
 		}
 		return hub.SinceAgo(ago), nil
 	}
-	return hub.Start{}, fmt.Errorf("from is %q, want live, start, last <n> or since <duration>", s)
+	return hub.Start{}, fmt.Errorf("from is %q, want live, start, unfinished, last <n> or since <duration>", s)
 }

@@ -35,7 +35,7 @@ func reqCaddy(r *http.Request, w http.ResponseWriter) *http.Request {
 }
 
 func startOf(h *Handler, r *http.Request) (hub.Start, error) {
-	return requestStart(r, h.from, h.ClientFrom)
+	return requestStart(r, h.wire.from, h.ClientFrom, &h.wire.format)
 }
 
 func reqGet(target string) *http.Request {

@@ -113,6 +113,7 @@ type Batch struct {
 	holes []hole
 	bound uint64 // some source was read no further: what is beyond must wait
 	live  bool   // every source was confirmed at the head
+	waits bool   // whether a gap is due depends on the next message: the cursor stays below it
 
 	share  int  // how many items of a kind one source may bring
 	pinned bool // some of Items are large, and pinned
@@ -132,11 +133,23 @@ const (
 	batchBytes = 32 << 10 // of payload
 )
 
+// CutAfter leaves out all items behind the i-th, with which the stream ends.
+func (b *Batch) CutAfter(i int) {
+	b.end = b.Items[i].id
+	for j := i + 1; j < len(b.Items); j++ {
+		if m := b.Items[j].msg; m != nil && m.isLarge() {
+			m.unpin()
+		}
+	}
+	clear(b.Items[i+1:])
+	b.Items = b.Items[:i+1]
+}
+
 // reset readies b for a stream's read up to head.
 func (b *Batch) reset(head cursor) {
 	b.empty()
 	b.holes = b.holes[:0]
-	b.bound, b.end, b.live = head.seq, head, true
+	b.bound, b.end, b.live, b.waits = head.seq, head, true, false
 }
 
 // Forget lets go of the messages of a batch that has been written, or will not
@@ -262,7 +275,7 @@ func (b *Batch) assignIDs(at cursor, newest anchored) {
 	}
 	b.More = b.bound != b.end.seq
 	switch {
-	case b.More:
+	case b.More, b.waits:
 		b.end = at
 	case b.live:
 		if b.end.ms == 0 {

@@ -31,7 +31,8 @@ type frame struct {
 	body     []byte
 	next     *frame
 	headOnly bool // body is all but the data, which each stream makes for itself
-	badUTF8  bool // so made: the payload has bytes that are not UTF-8
+	badUTF8  bool // so made: the data has bytes that are not UTF-8
+	verdict
 }
 
 // The fixed costs count what things take besides names, payloads and bodies: a
@@ -76,6 +77,8 @@ type buffer struct {
 	hashes [anchorWindow]uint64 // of the newest payloads, newest last
 	hashed int                  // how many of them were received since the newest confirmation
 	aging  bool                 // listed in Hub.aging, or about to be
+
+	ends lastEnds
 
 	// Guarded by the mu of Hub.aging.
 	place int // in its list, from 1; 0: not listed
@@ -205,7 +208,7 @@ func (b *buffer) drop(cause Cause) {
 	if m.isLarge() {
 		m.letGo()
 	}
-	f := floor{m.seq, cause.reason(), m.at}
+	f := floor{seq: m.seq, reason: cause.reason(), at: m.at}
 	b.raise(f)
 	b.evicted = m.anchored()
 	for _, p := range b.patterns {
@@ -253,9 +256,8 @@ func (b *buffer) oldestLeft() (oldest int64, again bool) {
 
 // made is what making a body came to. It is zero if the body was there already.
 type made struct {
-	size     int64 // counted bytes that the buffer keeps now; 0: nothing is kept
-	nameLeft bool  // an event name was asked for but could not be given
-	badUTF8  bool  // bytes that are not UTF-8 are replaced
+	size int64 // counted bytes that the buffer keeps now; 0: nothing is kept
+	Notes
 }
 
 // frame returns m's body in format f. It makes the body on first use, and keeps it
@@ -272,7 +274,7 @@ func (b *buffer) frame(m *message, f *Format, lim Limits) (*frame, made) {
 	if theirs := m.cached(f); theirs != nil {
 		return theirs, made{} // another stream was faster: its body is the one to share
 	}
-	fr := &frame{format: f, headOnly: o.size > maxKept, badUTF8: o.badUTF8}
+	fr := &frame{format: f, headOnly: o.size > maxKept, badUTF8: o.BadUTF8, verdict: o.verdict}
 	room := o.size
 	if fr.headOnly {
 		room = len("event: \n") + len(o.name)
@@ -282,22 +284,22 @@ func (b *buffer) frame(m *message, f *Format, lim Limits) (*frame, made) {
 	if fr.headOnly = fr.headOnly || !kept; fr.headOnly {
 		fr.body = o.head(0)
 	} else {
-		fr.body = o.body(m.payload)
+		fr.body = o.body()
 	}
 	if !kept {
-		return fr, made{0, o.nameLeft, o.badUTF8}
+		return fr, made{0, o.Notes}
 	}
 	m.cost += size
 	b.hold(0, size)
 	fr.next = m.frames.Load()
 	m.frames.Store(fr)
-	return fr, made{size, o.nameLeft, o.badUTF8}
+	return fr, made{size, o.Notes}
 }
 
 // cached returns m's frame in format f, nil if none is kept.
 func (m *message) cached(f *Format) *frame {
 	for p := m.frames.Load(); p != nil; p = p.next {
-		if p.format == f || *p.format == *f {
+		if p.format.same(f) {
 			return p
 		}
 	}
@@ -347,7 +349,7 @@ func (b *buffer) discard(reason GapReason) {
 	}
 	if b.count > 0 || b.breaks.len() > 0 {
 		for _, p := range b.patterns {
-			p.raiseAbsent(floor{seq, reason, at}, b.entries.len() > 0)
+			p.raiseAbsent(floor{seq: seq, reason: reason, at: at}, b.entries.len() > 0)
 		}
 	}
 	b.live, b.patterns = false, nil

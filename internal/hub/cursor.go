@@ -6,18 +6,23 @@ import (
 )
 
 // cursor is a place in a hub's buffers; its text form is the event id,
-// <ms>-<seq>-<epoch>-<anchor>. The zero value means "no place".
+// <ms>-<seq>-<epoch>-<anchor>, with -e behind it if the client that has it has all of an
+// answer. The zero value means "no place".
 type cursor struct {
 	ms     int64  // low-water time, Redis's clock, Unix milliseconds; 0: unknown
 	seq    uint64 // everything of the stream up to seq has been written
 	epoch  uint64 // which life of which hub counted seq
 	anchor uint32 // identifies the newest message before the cursor; 0: none
+	ended  bool   // that message ended an answer. Of ids alone: a stream's cursor says nothing of it
 }
 
+// endFlag is the last part of an id whose message ended an answer.
+const endFlag = "-e"
+
 // maxID is the length of the longest id that String can make: 19 digits of
-// ms, 20 of seq, 16 of epoch, 8 of anchor and three dashes. parseCursor rejects
+// ms, 20 of seq, 16 of epoch, 8 of anchor, three dashes and the flag. parseCursor rejects
 // anything longer before it looks at it.
-const maxID = 19 + 1 + 20 + 1 + 16 + 1 + 8
+const maxID = 19 + 1 + 20 + 1 + 16 + 1 + 8 + len(endFlag)
 
 func (c cursor) String() string { return string(c.appendTo(make([]byte, 0, maxID))) }
 
@@ -28,7 +33,11 @@ func (c cursor) appendTo(dst []byte) []byte {
 	dst = append(dst, '-')
 	dst = strconv.AppendUint(dst, c.epoch, 16)
 	dst = append(dst, '-')
-	return strconv.AppendUint(dst, uint64(c.anchor), 16)
+	dst = strconv.AppendUint(dst, uint64(c.anchor), 16)
+	if c.ended {
+		dst = append(dst, endFlag...)
+	}
+	return dst
 }
 
 // parseCursor reads an event id. It accepts exactly what String makes, so
@@ -39,8 +48,9 @@ func parseCursor(s string) (cursor, bool) {
 	}
 	ms, rest, _ := strings.Cut(s, "-")
 	seq, rest, _ := strings.Cut(rest, "-")
-	epoch, anchor, _ := strings.Cut(rest, "-")
-	var c cursor
+	epoch, rest, _ := strings.Cut(rest, "-")
+	anchor, ended := strings.CutSuffix(rest, endFlag) // an anchor of 14 is an e without a dash
+	c := cursor{ended: ended}
 	var err [4]error
 	var a uint64
 	c.ms, err[0] = strconv.ParseInt(ms, 10, 64)
@@ -60,12 +70,13 @@ type ID struct {
 	Seq    uint64 // counts what the hub read, from a random start
 	Life   uint64 // random, of the hub's life in one process: Seq means something only there
 	Anchor uint32 // by which other nodes know the newest message before the place; 0: they go by Time
+	Ended  bool   // the client has an answer up to its end
 }
 
 // ReadID reads an event id. It reports false if no hub has made the text.
 func ReadID(text string) (ID, bool) {
 	c, ok := parseCursor(text)
-	return ID{c.ms, c.seq, c.epoch, c.anchor}, ok
+	return ID{c.ms, c.seq, c.epoch, c.anchor, c.ended}, ok
 }
 
 // anchored is where and when a message is, and what other nodes know it by.

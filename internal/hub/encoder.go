@@ -15,20 +15,31 @@ const maxKept = 16 << 10
 
 // outline is what of a message's body is not its payload.
 type outline struct {
-	name     string // of the event; empty: none
-	nameLeft bool   // a name was asked for but could not be given
-	badUTF8  bool   // the payload has bytes that are not UTF-8
-	size     int    // of the body, in bytes: up to seven times the payload
+	Notes
+	verdict
+	name string // of the event; empty: none
+	data string // what is sent of the payload
+	size int    // of the body, in bytes: up to seven times the data
+}
+
+// Notes are what making an event's body has come upon.
+type Notes struct {
+	NameLeft bool // a name was asked for but could not be given
+	DataLeft bool // a value of the payload was asked for that is not there: all of the payload is sent
+	BadUTF8  bool // the data has bytes that are not UTF-8, which are replaced
 }
 
 func (f *Format) outline(m *message) outline {
 	var o outline
-	o.name, o.nameLeft = f.eventName(m)
-	o.badUTF8 = !utf8.ValidString(m.payload)
-	lines := 1 + strings.Count(m.payload, "\n") + strings.Count(m.payload, "\r")
-	o.size = len(m.payload) + lines*len("data: \n") + len("\n")
-	if o.badUTF8 {
-		o.size += countBad(m.payload) * (len("\uFFFD") - 1)
+	p := parsed{payload: m.payload}
+	o.name, o.NameLeft = f.eventName(m, &p)
+	o.data, o.DataLeft = f.dataOf(&p)
+	o.verdict = f.verdict(&p, o.name)
+	o.BadUTF8 = !utf8.ValidString(o.data)
+	lines := 1 + strings.Count(o.data, "\n") + strings.Count(o.data, "\r")
+	o.size = len(o.data) + lines*len("data: \n") + len("\n")
+	if o.BadUTF8 {
+		o.size += countBad(o.data) * (len("\uFFFD") - 1)
 	}
 	if o.name != "" {
 		o.size += len("event: \n") + len(o.name)
@@ -57,8 +68,8 @@ func (o *outline) head(room int) []byte {
 }
 
 // body returns all of the body.
-func (o *outline) body(payload string) []byte {
-	whole := text{rest: payload, fix: o.badUTF8}
+func (o *outline) body() []byte {
+	whole := text{rest: o.data, fix: o.BadUTF8}
 	body, _ := whole.append(o.head(o.size), o.size)
 	return body
 }
@@ -71,29 +82,32 @@ type Encoder struct {
 	format *Format
 	item   *Item
 	begun  bool
+	ends   bool   // an answer ends with the item
 	shared []byte // what is left of what streams share
 	own    text   // what is left of what this stream makes
 }
 
-// Encode readies e for an item. If this has made the body that streams share,
-// nameLeft reports that an event name was asked for but could not be given, and
-// badUTF8 that bytes that are not UTF-8 are replaced; where each stream makes it
-// for itself, so does each call.
-func (h *Hub) Encode(e *Encoder, it *Item, f *Format) (nameLeft, badUTF8 bool) {
+// Encode readies e for an item. The notes are of a body that this has made: that streams
+// share, or, where each stream makes it for itself, of each.
+func (h *Hub) Encode(e *Encoder, it *Item, f *Format) Notes {
 	*e = Encoder{hub: h, format: f, item: it, own: text{at: textOver}}
 	if it.msg == nil {
-		return false, false
+		return Notes{}
 	}
 	fr, made := it.msg.home.frame(it.msg, f, h.bounds.Load().Limits)
 	if made.size > 0 {
 		h.enforce()
 	}
-	e.shared = fr.body
+	e.shared, e.ends = fr.body, fr.ends
 	if fr.headOnly {
-		e.own = text{rest: it.msg.payload, fix: fr.badUTF8}
+		data, _ := f.dataOf(&parsed{payload: it.msg.payload})
+		e.own = text{rest: data, fix: fr.badUTF8}
 	}
-	return made.nameLeft, made.badUTF8
+	return made.Notes
 }
+
+// Ends reports whether the item is a message that its stream ends with.
+func (e *Encoder) Ends() bool { return e.ends }
 
 // Append appends to dst what comes next of the event, until dst has most bytes
 // or the event ends. more reports that it has not ended. (Only a gap, and the line
@@ -104,7 +118,9 @@ func (e *Encoder) Append(dst []byte, most int) (out []byte, more bool) {
 		if e.item.msg == nil {
 			return e.format.appendGap(dst, e.item.id, e.item.gap()), false
 		}
-		dst = appendIDLine(dst, e.item.id)
+		id := e.item.id
+		id.ended = e.ends
+		dst = appendIDLine(dst, id)
 	}
 	n := min(len(e.shared), max(0, most-len(dst)))
 	dst, e.shared = append(dst, e.shared[:n]...), e.shared[n:]

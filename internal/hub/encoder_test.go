@@ -39,7 +39,7 @@ func TestNoPieceOfAnEventIsLarge(t *testing.T) {
 			want := string(appendIDLine(nil, b.Items[0].id)) + string(body)
 
 			var e Encoder
-			_, badUTF8 := w.hub.Encode(&e, &b.Items[0], &evtPlain)
+			badUTF8 := w.hub.Encode(&e, &b.Items[0], &evtPlain).BadUTF8
 			out, got := []byte("x"), []byte(nil)
 			for more := true; more; out = out[:0] {
 				if out, more = e.Append(out, most); len(out) > most+maxID+len("id: \n") {

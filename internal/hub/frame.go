@@ -1,116 +1,14 @@
 package hub
 
 import (
-	"cmp"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"math"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 )
 
 // The wire format is the event stream of the WHATWG HTML standard, section
 // 9.2 "Server-sent events". A browser hands lastEventId to the page only for
 // events that carry data, so cursors travel in an event with data.
-
-// Format is everything that the bytes of an event's body depend on besides the
-// message, as ParseFormat makes it. Formats are comparable: streams with equal
-// ones share the bodies. Immutable, so any goroutine may use it.
-type Format struct {
-	event  string // "none", "channel" or "field"
-	field  string // top-level JSON key whose string value names the event
-	gap    string // event name of gaps
-	cursor string // event name of cursors and heartbeats
-}
-
-const (
-	eventNone    = "none"
-	eventChannel = "channel"
-	eventField   = "field"
-)
-
-// The event names of gaps and of cursors and heartbeats, unless configured.
-const (
-	defaultGapEvent    = "gap"
-	defaultCursorEvent = "cursor"
-)
-
-// ParseFormat reads how events are to be named:
-//
-//	        names the events of       values                          empty means
-//	event   messages                  none, channel or field <name>   none
-//	gap     gaps                      an event name                   gap
-//	cursor  cursors and heartbeats    an event name                   cursor
-//
-// An error names the option, event, gap_event or cursor_event, and its value.
-func ParseFormat(event, gap, cursor string) (Format, error) {
-	f := Format{event: cmp.Or(event, eventNone), gap: cmp.Or(gap, defaultGapEvent), cursor: cmp.Or(cursor, defaultCursorEvent)}
-	if word, field, ok := strings.Cut(f.event, " "); ok && word == eventField && field != "" {
-		f.event, f.field = eventField, field
-	} else if f.event != eventNone && f.event != eventChannel {
-		return f, fmt.Errorf("event is %q, want none, channel or field <name>", event)
-	}
-	if f.gap == f.cursor {
-		return f, fmt.Errorf("gap_event and cursor_event are both %q", f.gap)
-	}
-	return f, errors.Join(checkEventName("gap_event", f.gap), checkEventName("cursor_event", f.cursor))
-}
-
-func checkEventName(key, name string) error {
-	if !(&Format{}).nameAllowed(name) || name == "message" {
-		return fmt.Errorf("%s is %q, want 1 to %d bytes without line ends, not open, error or message", key, name, maxEventName)
-	}
-	return nil
-}
-
-// maxEventName bounds event names, in bytes; a longer name is left out. Names are
-// identifiers that a page registers listeners for, and a longer one is a payload
-// put in the wrong place.
-const maxEventName = 64
-
-// nameAllowed reports whether name may stand in an event: line ends would break
-// the frame, EventSource itself fires "open" and "error", and a message must not
-// pass for a gap or a cursor.
-func (f *Format) nameAllowed(name string) bool {
-	if name == "" || len(name) > maxEventName || strings.ContainsAny(name, "\r\n\x00") || !utf8.ValidString(name) {
-		return false
-	}
-	return name != "open" && name != "error" && name != f.gap && name != f.cursor
-}
-
-// eventName returns the event name for a message, empty for none, and whether
-// one was asked for but had to be left out.
-func (f *Format) eventName(m *message) (name string, left bool) {
-	switch f.event {
-	case eventChannel:
-		name = m.home.name
-	case eventField:
-		var ok bool
-		if name, ok = jsonString(m.payload, f.field); !ok {
-			return "", true
-		}
-	default:
-		return "", false
-	}
-	if !f.nameAllowed(name) {
-		return "", true
-	}
-	return name, false
-}
-
-// jsonString returns the string under key at the top level of a JSON object.
-func jsonString(payload, key string) (string, bool) {
-	var object map[string]json.RawMessage
-	if json.Unmarshal([]byte(payload), &object) != nil {
-		return "", false
-	}
-	var s *string
-	if json.Unmarshal(object[key], &s) != nil || s == nil {
-		return "", false
-	}
-	return *s, true
-}
 
 func appendIDLine(dst []byte, c cursor) []byte {
 	dst = append(dst, "id: "...)
@@ -126,8 +24,12 @@ func AppendRetry(dst []byte, ms int64) []byte {
 }
 
 // appendCursor appends an event that only carries a cursor. A browser drops an
-// event without data, so the event has some.
+// event without data, so the event has some. A comment ends with its line: to clients that take
+// a blank line for the end of an event, one behind a comment would be an empty event.
 func (f *Format) appendCursor(dst []byte, c cursor) []byte {
+	if f.comments {
+		return append(c.appendTo(append(dst, ": "...)), '\n')
+	}
 	dst = append(append(dst, "event: "...), f.cursor...)
 	return append(appendIDLine(append(dst, '\n'), c), "data: {}\n\n"...)
 }
@@ -161,14 +63,20 @@ type gap struct {
 	Missed  *uint64   `json:"missed"` // messages, exactly; null: unknown
 }
 
-// appendGap appends a gap event.
+// appendGap appends a gap event, or the comment that stands for it.
 func (f *Format) appendGap(dst []byte, id cursor, g gap) []byte {
-	dst = append(append(dst, "event: "...), f.gap...)
-	dst = appendIDLine(append(dst, '\n'), id)
-	data, err := json.Marshal(g)
-	if err != nil {
-		panic(err) // strings and integers always marshal
+	if f.HidesGaps() {
+		return append(append(append(dst, ": gap "...), g.json()...), '\n')
 	}
-	// JSON escapes line ends and replaces invalid UTF-8: always one data line.
-	return append(append(append(dst, "data: "...), data...), "\n\n"...)
+	if f.gap != "" {
+		dst = append(append(append(dst, "event: "...), f.gap...), '\n')
+	}
+	dst = appendIDLine(dst, id)
+	if !f.comments {
+		return append(append(append(dst, "data: "...), g.json()...), "\n\n"...)
+	}
+	data := f.gapData.data(g)
+	lines := text{rest: data, fix: !utf8.ValidString(data)}
+	dst, _ = lines.append(dst, math.MaxInt)
+	return dst
 }

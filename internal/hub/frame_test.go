@@ -20,8 +20,11 @@ var evtCursors = []struct {
 	{"no place", cursor{}, "0-0-0-0"},
 	{"all set", cursor{ms: 1700000000123, seq: 42, epoch: 0xdeadbeef, anchor: 0xcafe}, "1700000000123-42-deadbeef-cafe"},
 	{"time unknown", cursor{seq: 7, epoch: 1}, "0-7-1-0"},
-	{"largest", cursor{math.MaxInt64, math.MaxUint64, math.MaxUint64, math.MaxUint32},
-		"9223372036854775807-18446744073709551615-ffffffffffffffff-ffffffff"},
+	{"an anchor that looks like the flag", cursor{ms: 1, seq: 2, epoch: 3, anchor: 0xe}, "1-2-3-e"},
+	{"ended", cursor{ms: 1, seq: 2, epoch: 3, anchor: 4, ended: true}, "1-2-3-4-e"},
+	{"ended, and looks like it twice", cursor{ms: 1, seq: 2, epoch: 3, anchor: 0xe, ended: true}, "1-2-3-e-e"},
+	{"largest", cursor{math.MaxInt64, math.MaxUint64, math.MaxUint64, math.MaxUint32, true},
+		"9223372036854775807-18446744073709551615-ffffffffffffffff-ffffffff-e"},
 }
 
 func TestCursorRoundTrip(t *testing.T) {
@@ -45,6 +48,11 @@ func TestParseCursorIsStrict(t *testing.T) {
 		"a Redis stream's id":    "1700000000123-0",
 		"three parts":            "1-2-3",
 		"five parts":             "1-2-3-4-5",
+		"a flag without anchor":  "1-2-3--e",
+		"a flag twice":           "1-2-3-4-e-e",
+		"a flag in front":        "e-1-2-3-4",
+		"an upper-case flag":     "1-2-3-4-E",
+		"a flag and a dash":      "1-2-3-4-e-",
 		"empty part":             "1--3-4",
 		"trailing dash":          "1-2-3-4-",
 		"negative ms":            "-1-2-3-4",
@@ -86,7 +94,7 @@ var evtPlain = Format{event: eventNone, gap: defaultGapEvent, cursor: defaultCur
 // encodeBody returns all of a message's frame but the id line.
 func encodeBody(f *Format, m *message) (body []byte, nameLeft, badUTF8 bool) {
 	o := f.outline(m)
-	return o.body(m.payload), o.nameLeft, o.badUTF8
+	return o.body(), o.NameLeft, o.BadUTF8
 }
 
 // evtOne returns what a browser would read, which must be one event.

@@ -34,7 +34,7 @@ func FuzzParseCursor(f *testing.F) {
 		if !ok && c != (cursor{}) {
 			t.Errorf("parseCursor(%q) rejects, and returns %+v", text, c)
 		}
-		c = cursor{ms, seq, epoch, anchor}
+		c = cursor{ms, seq, epoch, anchor, seq%2 == 1}
 		got, ok := parseCursor(c.String())
 		if ok != (ms >= 0) || ok && (got != c || len(c.String()) > maxID) {
 			t.Errorf("parseCursor(%q) = %+v, %v, want %+v", c, got, ok, c)
@@ -42,8 +42,8 @@ func FuzzParseCursor(f *testing.F) {
 	})
 }
 
-// An id as docs/reference.md has it: decimal, decimal, hex, hex, without leading zeros.
-var plainID = regexp.MustCompile(`^(0|[1-9][0-9]*)-(0|[1-9][0-9]*)-(0|[1-9a-f][0-9a-f]*)-(0|[1-9a-f][0-9a-f]*)$`)
+// An id as docs/reference.md has it: decimal, decimal, hex, hex, without leading zeros, and perhaps -e.
+var plainID = regexp.MustCompile(`^(0|[1-9][0-9]*)-(0|[1-9][0-9]*)-(0|[1-9a-f][0-9a-f]*)-(0|[1-9a-f][0-9a-f]*)(-e)?$`)
 
 // readPlainly reads an id with numbers of any size, which then have to fit.
 func readPlainly(text string) (c cursor, valid bool) {
@@ -63,7 +63,7 @@ func readPlainly(text string) (c cursor, valid bool) {
 		}
 		n[i] = number.Uint64()
 	}
-	return cursor{int64(n[0]), n[1], n[2], uint32(n[3])}, true
+	return cursor{int64(n[0]), n[1], n[2], uint32(n[3]), part[5] != ""}, true
 }
 
 // fuzzEvents are the ways to name an event, as they are configured; a field's
@@ -86,7 +86,7 @@ func FuzzEncodeBody(f *testing.F) {
 		if strings.HasSuffix(event, " ") {
 			event += field
 		}
-		form, err := ParseFormat(event, gapEvent, cursorEvent)
+		form, err := ParseFormat(Wire{Event: event, Gap: gapEvent, Cursor: cursorEvent})
 		if err != nil {
 			return
 		}
@@ -105,7 +105,7 @@ func FuzzEncodeBody(f *testing.F) {
 // frame that ends early or late would change its neighbours.
 func fuzzFrame(t *testing.T, form *Format, m *message) {
 	t.Helper()
-	before, id, after := cursor{ms: 1}, cursor{1, 2, 3, 4}, cursor{ms: 2}
+	before, id, after := cursor{ms: 1}, cursor{1, 2, 3, 4, false}, cursor{ms: 2}
 	body, nameLeft, badUTF8 := encodeBody(form, m)
 	if size := form.outline(m).size; cap(body) < len(body) || size < len(body) {
 		t.Errorf("a body of %d bytes was said to have %d", len(body), size)

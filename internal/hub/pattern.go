@@ -48,7 +48,7 @@ func (p *pattern) leaveOut(g gapEntry) {
 func (p *pattern) giveUpBreaks() {
 	if p.breaks.len() > maxBreaks {
 		next := p.breaks.ptr(1)
-		p.raiseLocked(floor{next.seq, gapEvicted, next.at})
+		p.raiseLocked(floor{seq: next.seq, reason: gapEvicted, at: next.at})
 	}
 }
 
@@ -99,7 +99,7 @@ func (p *pattern) confirm(seq uint64, at int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.check()
-	p.absent = floor{seq, reason, at}
+	p.absent = floor{seq: seq, reason: reason, at: at}
 	p.giveUpBreaks()
 	return true
 }
@@ -127,6 +127,7 @@ func (b *buffer) inherit() {
 		if !worse && better {
 			b.confirmed, b.live, b.liveFrom = true, p.live, p.liveFrom
 			b.floor, b.down, b.complete = p.absent, p.down, p.complete
+			b.floor.inherited = true
 		}
 		p.mu.Unlock()
 	}

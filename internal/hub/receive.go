@@ -199,7 +199,7 @@ func (h *Hub) leaveOutLocked(p *pattern, channel string) (told []*pattern) {
 	for q := range h.patterns.each() {
 		if q == p || glob.Match(q.name, channel) {
 			q.leaveOut(g)
-			q.raiseAbsent(floor{g.seq, g.reason, g.at}, false)
+			q.raiseAbsent(floor{seq: g.seq, reason: g.reason, at: g.at}, false)
 			told = append(told, q)
 		}
 	}

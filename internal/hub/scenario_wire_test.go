@@ -14,7 +14,7 @@ import (
 
 // sceneFormat has each event name its channel.
 var sceneFormat = func() *Format {
-	f, err := ParseFormat("channel", "", "")
+	f, err := ParseFormat(Wire{Event: "channel"})
 	if err != nil {
 		panic(err)
 	}

@@ -66,7 +66,7 @@ func TestASearchNoticesWhatGoesMeanwhile(t *testing.T) {
 		t.Fatalf("a step ends at %d, more %v, vouches %v", last, more, vouches)
 	}
 	m := line.entries.pop()
-	line.raise(floor{m.seq, gapEvicted, m.at})
+	line.raise(floor{seq: m.seq, reason: gapEvicted, at: m.at})
 	if _, _, _, _, vouches := line.matchSome(5, 2, last); vouches {
 		t.Error("it vouches for what has gone")
 	}

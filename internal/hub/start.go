@@ -9,10 +9,11 @@ import (
 type startMode int
 
 const (
-	startLive  startMode = iota // with what is published from now on
-	startAll                    // with all that is buffered
-	startLast                   // with the newest n messages over all sources
-	startSince                  // with what was received since a time
+	startLive       startMode = iota // with what is published from now on
+	startAll                         // with all that is buffered
+	startLast                        // with the newest n messages over all sources
+	startSince                       // with what was received since a time
+	startUnfinished                  // behind the newest end of an answer
 )
 
 // Start is where a stream is to begin. The zero value begins with what is
@@ -23,6 +24,8 @@ type Start struct {
 	ago    time.Duration // startSince of the configuration
 	since  int64         // startSince of a client, Redis's clock, Unix milliseconds
 	strict bool          // startSince of a client: history that never was is a gap, too
+	format *Format       // startUnfinished: says what ends an answer
+	begin  *Format       // says what begins one; nil: see BeginningAnswers
 
 	resume   bool   // the client sent a cursor; mode does not count
 	cursor   cursor // what it sent
@@ -39,6 +42,7 @@ const (
 	BeginsAtStart   Beginning = "start"
 	BeginsAtLast    Beginning = "last"
 	BeginsSince     Beginning = "since"
+	BeginsAnswer    Beginning = "unfinished"
 	BeginsExactly   Beginning = "cursor: exact"                             // of this epoch
 	BeginsByMessage Beginning = "cursor: other epoch, found by its message" // exactly, too
 	BeginsByTime    Beginning = "cursor: other epoch, found by its time"    // at least once
@@ -89,13 +93,14 @@ const (
 // Begin places the stream, once, before its first Read, and says where. now is Redis's clock in
 // Unix milliseconds, 0 if that is not known:
 //
-//	start      the stream begins                              a gap where a source does not reach back
-//	zero       at the head                                    -
-//	FromStart  where the first source begins                  unless that is the source's beginning, see startNear
-//	FromLast   before the newest n messages                   the same
-//	SinceAgo   before what was received since then            the same
-//	SinceTime  before what was received since then            always
-//	ResumeAt   at the cursor, exactly or by time, see resume  always
+//	start           the stream begins                              a gap where a source does not reach back
+//	zero            at the head                                    -
+//	FromStart       where the first source begins                  unless that is the source's beginning, see startNear
+//	FromUnfinished  behind the newest end of an answer             the same
+//	FromLast        before the newest n messages                   the same
+//	SinceAgo        before what was received since then            the same
+//	SinceTime       before what was received since then            always
+//	ResumeAt        at the cursor, exactly or by time, see resume  always
 //
 // Sources that are confirmed by now are complete from there on; the others get a
 // gap when they are confirmed.
@@ -114,6 +119,10 @@ func (s *Stream) Begin(at Start, now int64) Beginning {
 		s.newest = anchored{seq: s.cursor.seq, ms: s.cursor.ms - anchorAge, anchor: s.cursor.anchor}
 		return begins
 	}
+	s.begin = at.begin
+	if now != 0 {
+		s.forgets = now - s.bounds.Load().Limits.MaxAge
+	}
 	begins := s.start(at, now, head)
 	s.newest = s.newestMessage(s.cursor.seq)
 	if s.cursor.seq != head {
@@ -131,6 +140,9 @@ func (s *Stream) start(at Start, now int64, head uint64) Beginning {
 	case startAll:
 		s.startNear(s.progress.first)
 		return BeginsAtStart
+	case startUnfinished:
+		s.startNear(s.placeOfAnswer(at.format, head))
+		return BeginsAnswer
 	case startLast:
 		s.startNear(s.placeBeforeLast(at.n, head))
 		return BeginsAtLast
@@ -170,6 +182,7 @@ func (s *Stream) liveHead(head uint64) (uint64, bool) {
 // ahead of that clock.
 func (s *Stream) resume(at Start, now int64, head uint64) Beginning {
 	c := at.cursor
+	c.ended = false // where the client goes on is the same
 	if at.readable && c.epoch == s.progress.epoch && c.seq >= s.progress.first && c.seq <= head {
 		s.cursor = c
 		return BeginsExactly
@@ -244,7 +257,7 @@ func (s *Stream) startAtTime(at Start, now int64) {
 func (s *Stream) startNear(place uint64) {
 	lowest, down := s.cursor.seq, s.firstDown()
 	for _, src := range s.sources {
-		lowest = min(lowest, src.reach(place, down))
+		lowest = min(lowest, src.reach(place, down, s.forgets))
 	}
 	s.cursor.seq = max(lowest, place)
 }
@@ -259,11 +272,13 @@ func (s *Stream) startNear(place uint64) {
 //	above, raised by an eviction           below the floor  yes
 //	above, where a subscription began      the floor        none
 //	the same, of a pattern, beyond down    below the floor  yes
+//	above, inherited before forgets        the floor        none
 //
-// In the last case messages of the pattern may have come through the source
+// What is missing below an inherited floor would have expired by now, if it was before forgets. (A channel
+// that is forgotten begins without a gap again, too.) In the case of a pattern messages of the pattern may have come through the source
 // that is down. Until that is back, nothing but the pattern's gap stands between
 // those and what comes through the pattern.
-func (src *source) reach(place, down uint64) uint64 {
+func (src *source) reach(place, down uint64, forgets int64) uint64 {
 	t := src.line
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -272,7 +287,8 @@ func (src *source) reach(place, down uint64) uint64 {
 		return math.MaxUint64
 	case t.floor.seq <= place:
 		return place
-	case t.floor.reason == gapNotBuffered && !(t.pattern && down < t.floor.seq):
+	case t.floor.inherited && t.floor.at < forgets,
+		t.floor.reason == gapNotBuffered && !(t.pattern && down < t.floor.seq):
 		src.told = t.floor.seq
 		return t.floor.seq
 	}

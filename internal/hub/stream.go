@@ -62,6 +62,10 @@ type Stream struct {
 	cursor cursor   // the client has all up to here. Invariant: its seq never goes back
 	newest anchored // the newest message at or before the cursor
 
+	begin   *Format // says with which message an answer begins, for a client that has none of one; nil: nothing does
+	forgets int64   // what is missing from before need not be told, where that is known, see reach: Redis's clock
+	bounds  *atomic.Pointer[Bounds]
+
 	foreign bool   // the stream began at a cursor that meant no place in this epoch
 	origin  cursor // that cursor, if it was another epoch's; zero: it was none at all
 }
@@ -178,6 +182,9 @@ func (src *source) collect(s *Stream, head uint64, b *Batch) bool {
 // But what a client that was overtaken lacks may be older than these messages, and
 // then it must not get them before it has heard of that, either: there is a
 // forewarning before them, at the unchanged cursor.
+//
+// What a client lacks that wants an answer from its beginning depends on the first message, see answerAbove: until
+// that has come there is no gap, and the cursor stays.
 func (src *source) collectFloor(s *Stream, b *Batch) {
 	c, t := s.cursor.seq, src.line
 	oldest := t.oldestIndex()
@@ -185,6 +192,14 @@ func (src *source) collectFloor(s *Stream, b *Batch) {
 		if !src.vouched {
 			src.vouched, src.index = true, oldest+uint64(t.firstAfter(c))
 		}
+		return
+	}
+	switch waits, begins := src.answerAbove(s); {
+	case waits:
+		b.waits = true
+		return
+	case begins:
+		src.vouched, src.told, src.index = true, t.floor.seq, oldest
 		return
 	}
 	gap := &lack{reason: t.floor.reason, missed: -1, told: t.floor.seq, index: oldest}

@@ -49,6 +49,8 @@ type floor struct {
 	seq    uint64
 	reason GapReason // why nothing below is vouched for
 	at     int64     // when the floor came to be at seq, Redis's clock, Unix milliseconds
+
+	inherited bool // a pattern has handed it to a new buffer, which has given up nothing yet
 }
 
 // timeline is what a stream reads of one channel or pattern: messages and gap
@@ -99,7 +101,7 @@ func (t *timeline) confirm(seq uint64, at int64) bool {
 	case t.live:
 		return false
 	case !t.confirmed:
-		t.floor = floor{seq, gapNotBuffered, at}
+		t.floor = floor{seq: seq, reason: gapNotBuffered, at: at}
 	default:
 		t.pushBreak(gapEntry{seq: seq, at: at, reason: gapDisconnected, after: t.complete})
 		if !t.pattern {

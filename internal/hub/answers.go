@@ -1,0 +1,219 @@
+package hub
+
+import (
+	"slices"
+	"sync/atomic"
+)
+
+// A channel may bring one answer after the other, each of which ends with a message that the format
+// of its streams knows. So streams of one channel can end with an answer, begin behind the newest one
+// that has ended, or not begin at all: their client has all of an answer, and nothing came behind it.
+
+// FromUnfinished begins behind the newest message with which an answer ends for streams of format f, with all that
+// is buffered if there is none. It is for streams of one channel.
+func FromUnfinished(f *Format) Start { return Start{mode: startUnfinished, format: f} }
+
+// IsWhole reports whether the stream would begin with all that there is of an answer, which a client's own
+// cursor is not.
+func (at Start) IsWhole() bool {
+	return !at.resume && (at.mode == startAll || at.mode == startUnfinished)
+}
+
+// Resumes reports whether the stream begins at a cursor that its client has sent, readable or not.
+func (at Start) Resumes() bool { return at.resume }
+
+// Readable reports whether that cursor has the form of an event id.
+func (at Start) Readable() bool { return at.readable }
+
+// BeginningAnswers has a stream that IsWhole, of one channel, not be told of what is missing before its first message, if
+// an answer begins with that for streams of format f.
+func (at Start) BeginningAnswers(f *Format) Start {
+	if at.IsWhole() {
+		at.begin = f
+	}
+	return at
+}
+
+// EndsAnswer reports whether the stream would begin at the id of a message with which an answer ended.
+func (at Start) EndsAnswer() bool { return at.resume && at.cursor.ended }
+
+// Finished reports whether nothing is buffered of a channel behind the message that ended an answer, whose id the
+// client has sent, so that there is nothing to open a stream for. Nobody subscribes for that: what has no buffer here
+// has nothing behind.
+func (h *Hub) Finished(channel string, at Start, f *Format) bool {
+	h.mu.Lock()
+	b := h.buffers.get(channel)
+	h.mu.Unlock()
+	return b == nil || !b.goesOn(at.cursor, h.epoch, f)
+}
+
+// goesOn reports whether a message came behind the end of an answer, which c is the cursor of:
+//
+//	c is of                                       messages that came behind
+//	this epoch                                    beyond its seq
+//	another epoch, and one message has its anchor beyond that message
+//	another epoch                                 beyond the first end that was received at its time or later
+//
+// In the last case that end is the client's own, or one that it had before.
+func (b *buffer) goesOn(c cursor, epoch uint64, f *Format) bool {
+	if c.epoch == epoch {
+		return b.hasAfter(c.seq)
+	}
+	if seq, n, vouches := b.matchAnchor(c.anchor, c.ms-anchorReach); c.anchor != 0 && vouches && n == 1 {
+		return b.hasAfter(seq)
+	}
+	seq, any := b.firstSince(c.ms - slack)
+	if !any {
+		return false
+	}
+	for range anchorMost / searchStep { // a stream is no mistake, and each request may ask
+		some := b.after(seq - 1)
+		if i := slices.IndexFunc(some, func(m *message) bool { return f.verdictOf(m).ends }); i >= 0 {
+			return b.hasAfter(some[i].seq)
+		}
+		if len(some) < searchStep {
+			break
+		}
+		seq = some[len(some)-1].seq + 1
+	}
+	return true
+}
+
+// hasAfter reports whether there is a message after a place.
+func (t *timeline) hasAfter(seq uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.firstAfter(seq) < t.entries.len()
+}
+
+// firstSince returns the seq of the first message that was received at or after ms, in Redis's clock.
+func (t *timeline) firstSince(ms int64) (seq uint64, any bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.receivedSince(ms)
+	if i == t.entries.len() {
+		return 0, false
+	}
+	return t.entries.at(i).seq, true
+}
+
+// after returns the first searchStep messages after a place.
+func (t *timeline) after(seq uint64) []*message {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first := t.firstAfter(seq)
+	return t.between(first, min(first+searchStep, t.entries.len()))
+}
+
+// within returns the last searchStep messages at or before the place last that stand after the place first.
+func (t *timeline) within(first, last uint64) []*message {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	from, to := t.firstAfter(first), t.firstAfter(last)
+	return t.between(max(from, to-searchStep), to)
+}
+
+// between returns the messages from one index in entries to before another. The caller holds mu.
+func (t *timeline) between(from, to int) []*message {
+	some := make([]*message, 0, max(0, to-from))
+	for i := from; i < to; i++ {
+		some = append(some, t.entries.at(i))
+	}
+	return some
+}
+
+// lastEnd is where the newest answer of a channel ended, for streams of one format.
+type lastEnd struct {
+	format *Format
+	seq    uint64 // of the message; 0: none has ended
+	upTo   uint64 // no message after seq and up to here ends an answer
+}
+
+// maxLastEnds is for how many formats a buffer remembers its newest end. Of more, each stream that begins
+// looks through the buffer.
+const maxLastEnds = 4
+
+// lastEnds are the newest ends of a buffer, the longest unused first. The slice is replaced, never written to.
+type lastEnds struct{ atomic.Pointer[[]lastEnd] }
+
+func (l *lastEnds) of(f *Format) lastEnd {
+	if all := l.Load(); all != nil {
+		for _, e := range *all {
+			if e.format.same(f) {
+				return e
+			}
+		}
+	}
+	return lastEnd{format: f}
+}
+
+// remember puts e in the place of what was known of its format. Two streams that come at once may each
+// forget what the other one found: it is found again.
+func (l *lastEnds) remember(e lastEnd) {
+	all := []lastEnd{}
+	if before := l.Load(); before != nil {
+		all = slices.DeleteFunc(slices.Clone(*before), func(old lastEnd) bool { return old.format.same(e.format) })
+	}
+	all = append(all, e)
+	all = all[max(0, len(all)-maxLastEnds):]
+	l.Store(&all)
+}
+
+// newestEnd returns the seq of the newest message up to head with which an answer ends for streams of format f,
+// 0 if none does. It looks at messages that no stream like it has looked at before.
+func (b *buffer) newestEnd(f *Format, head uint64) uint64 {
+	known := b.ends.of(f)
+	for last := head; ; {
+		some := b.within(known.upTo, last)
+		if len(some) == 0 {
+			break
+		}
+		if i := lastIndexFunc(some, func(m *message) bool { return f.verdictOf(m).ends }); i >= 0 {
+			known.seq = some[i].seq
+			break
+		}
+		last = some[0].seq - 1
+	}
+	known.upTo = max(known.upTo, head)
+	b.ends.remember(known)
+	return known.seq
+}
+
+func lastIndexFunc(all []*message, is func(*message) bool) int {
+	for i := len(all) - 1; i >= 0; i-- {
+		if is(all[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
+// placeOfAnswer returns the place behind the newest end of the stream's channel, the first place of all if there is none.
+func (s *Stream) placeOfAnswer(f *Format, head uint64) uint64 {
+	if len(s.sources) != 1 || s.sources[0].sub.buf == nil {
+		return s.progress.first
+	}
+	return max(s.progress.first, s.sources[0].sub.buf.newestEnd(f, head))
+}
+
+// answerAbove says what stands above the floor of a channel, for a client that is to be told of what is missing below it:
+//
+//	nothing yet                             waits
+//	a message with which an answer begins   begins: what is missing belongs to another answer
+//	anything else                           neither
+//
+// The caller holds the mu of the source's timeline.
+func (src *source) answerAbove(s *Stream) (waits, begins bool) {
+	t := src.line
+	if s.begin == nil || src.vouched || t.pattern {
+		return false, false
+	}
+	if t.entries.len() == 0 {
+		return t.breaks.len() == 0, false
+	}
+	first := t.entries.at(0)
+	if t.breaks.len() > 0 && t.breaks.at(0).seq < first.seq {
+		return false, false // more is missing than what is below the floor
+	}
+	return false, s.begin.verdictOf(first).begins
+}
