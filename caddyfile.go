@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
+	"github.com/redis-sse/caddy-redis-sse/internal/jsonpath"
 )
 
 func init() {
@@ -86,6 +87,7 @@ func (h *Handler) block() block {
 		{name: "data", args: "payload | field <path>", example: "field data", read: readWords(&h.Data, checkData)},
 		{name: "end", args: match, example: "data [DONE]", read: readMatch(&h.End)},
 		{name: "begin", args: match, example: "field type start", read: readMatch(&h.Begin)},
+		{name: "merge", args: "<path>...", example: "delta", read: readList(&h.Merge, jsonpath.Check)},
 		{name: "empty", args: "wait | 204", example: "204", read: readString(&h.Empty)},
 		{name: "heartbeat", args: "<duration>", example: "15s", read: readPositive(&h.Heartbeat)},
 		{name: "retry", args: "<duration>", example: "2s", read: readPositive(&h.Retry)},

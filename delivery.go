@@ -299,22 +299,34 @@ func (d *delivery) close(prefix []byte) error {
 // take out over it by its id.
 const piece = writeChunk - 128
 
-// encode appends the batch's events to out, and sends out whenever it has a chunk.
+// encode appends the batch's events to out, and sends out whenever it has a chunk. If one ends the stream, it
+// is the batch's last.
 func (d *delivery) encode(work *scratch) error {
-	for i := range work.batch.Items {
-		d.note(d.hub.memory.Encode(&work.event, &work.batch.Items[i], d.format))
-		for more := true; more; {
-			if work.out, more = work.event.Append(work.out, piece); !more {
-				break
-			}
-			if err := d.sendPiece(work); err != nil {
-				return err
-			}
+	for at := 0; at < len(work.batch.Items); {
+		taken, notes := d.hub.memory.EncodeRun(&work.event, work.batch.Items[at:], d.format)
+		d.note(notes)
+		if taken > 1 {
+			d.metrics.merged.Add(float64(taken - 1))
 		}
+		if err := d.encodeEvent(work); err != nil {
+			return err
+		}
+		at += taken
 		if work.event.Ends() {
 			d.finished = true
-			work.batch.CutAfter(i)
+			work.batch.CutAfter(at - 1)
+		}
+	}
+	return nil
+}
+
+func (d *delivery) encodeEvent(work *scratch) (err error) {
+	for more := true; more; {
+		if work.out, more = work.event.Append(work.out, piece); !more {
 			return nil
+		}
+		if err = d.sendPiece(work); err != nil {
+			return err
 		}
 	}
 	return nil

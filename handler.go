@@ -35,6 +35,7 @@ func init() { caddy.RegisterModule(Handler{}) }
 //	    data            payload | field <path>
 //	    end             data <text>... | event <name>... | field <path> [<value>...]
 //	    begin           data <text>... | event <name>... | field <path> [<value>...]
+//	    merge           <path>...
 //	    empty           wait | 204
 //	    heartbeat       <duration>
 //	    retry           <duration>
@@ -108,6 +109,11 @@ type Handler struct {
 	// before its first message if that is such a one: it belongs to another answer. For a stream of one channel, from start
 	// or unfinished. Default: none
 	Begin []Match `json:"begin,omitempty"`
+
+	// The paths, at most 8, of strings of JSON payloads, such as choices.0.delta.content. Messages that a stream reads together, next to each other in
+	// one channel, and that differ in the string at one of them alone share an event, of at most 64 KiB of that: a client that
+	// replays, or is slow, gets few large events. Default: each message has an event of its own
+	Merge []string `json:"merge,omitempty"`
 
 	// What is answered to a client without a cursor whose stream would begin with nothing: "wait" (a
 	// stream) or "204" (no content, once Redis has confirmed the channel; a stream if it has not within open_timeout).
@@ -280,7 +286,7 @@ func (h *Handler) wireOptions() wireOptions {
 	return wireOptions{
 		Wire: hub.Wire{
 			Event: h.Event, Data: h.Data, Control: h.Control, Gap: h.GapEvent, GapData: h.GapData, Cursor: h.CursorEvent,
-			End: matchesOf(h.End), Begin: matchesOf(h.Begin),
+			End: matchesOf(h.End), Begin: matchesOf(h.Begin), Merge: h.Merge,
 		},
 		from: h.From, empty: h.Empty, clientFrom: h.ClientFrom, channels: h.Channels, patterns: h.Patterns,
 	}

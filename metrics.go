@@ -72,6 +72,7 @@ var (
 	metricSentBytes = newCounters("sent_bytes_total", "Bytes written to streams, before they are encrypted or compressed.", "hub", "route")
 	metricEnds      = newCounters("streams_total", "Streams that have ended, by what ended them.", "hub", "route", "end")
 	metricSent      = newCounters("events_sent_total", "Messages written to streams; gaps and cursors do not count.", "hub", "route")
+	metricMerged    = newCounters("merged_messages_total", "Messages written to streams that share the event of the next one.", "hub", "route")
 	metricReplayed  = newCounters("replayed_events_total",
 		"Messages written to streams that Redis had handed over before the stream opened.", "hub", "route")
 	metricGaps = newCounters("gaps_total", "Gap events written to streams, by reason.", "hub", "route", "reason")
@@ -99,7 +100,7 @@ func registerMetrics(registry prometheus.Registerer, more ...prometheus.Collecto
 	for _, c := range append([]prometheus.Collector{
 		metricReceived, metricReceivedBytes, metricGivenUp, metricBadUTF8, metricUnnamed, metricDataLeft, metricReconnections, metricProbe, metricStreams, metricEnds,
 		metricOpened, metricBehind, metricAge, metricRefused, metricInvalid, metricNoContent, metricSentBytes,
-		metricSent, metricReplayed, metricGaps, metricDelivery,
+		metricSent, metricMerged, metricReplayed, metricGaps, metricDelivery,
 		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped, metricBuildInfo,
 	}, more...) {
 		err := registry.Register(c)
@@ -153,6 +154,7 @@ type routeMetrics struct {
 	refused         map[streamLimitName]prometheus.Counter
 	noContent       map[noContentCause]prometheus.Counter
 	sent, replayed  prometheus.Counter
+	merged          prometheus.Counter
 	sentBytes       prometheus.Counter
 	ends            map[endReason]prometheus.Counter
 	gaps            map[hub.GapReason]prometheus.Counter
@@ -166,7 +168,8 @@ func newRouteMetrics(of, route string) *routeMetrics {
 		refused: map[streamLimitName]prometheus.Counter{}, noContent: map[noContentCause]prometheus.Counter{},
 		sentBytes: metricSentBytes.WithLabelValues(of, route),
 		sent:      metricSent.WithLabelValues(of, route), replayed: metricReplayed.WithLabelValues(of, route),
-		ends: map[endReason]prometheus.Counter{}, gaps: map[hub.GapReason]prometheus.Counter{},
+		merged: metricMerged.WithLabelValues(of, route),
+		ends:   map[endReason]prometheus.Counter{}, gaps: map[hub.GapReason]prometheus.Counter{},
 		delivery: metricDelivery.WithLabelValues(of, route),
 	}
 	for _, limit := range streamLimitNames {

@@ -86,6 +86,9 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 	if !awaitSettled(d.stream, d.wake, h.openTimeout, &from.subscriber.pauses) {
 		return nil, nil // the client has gone
 	}
+	if h.wire.format.Merges() {
+		d.stream.ReadMore()
+	}
 	begins := d.stream.Begin(at, from.memory.Clock.Now())
 	if h.wire.noContent && !at.Resumes() && d.isEmpty() {
 		answerNothing(w, h.metrics.noContent[noContentEmpty])

@@ -195,7 +195,9 @@ func inOrder(x, y Item) int {
 //   - a forewarning with no message of any source behind it;
 //   - a gap that follows a gap of its source with no message of the source
 //     between: the first gap tells of both. (A forewarning is none of them.)
-func (b *Batch) fold(sources []*source, most int) {
+//
+// A batch may take most items, and messages of mostSize bytes of payload.
+func (b *Batch) fold(sources []*source, most, mostSize int) {
 	for _, src := range sources {
 		src.gapAt = noGap
 	}
@@ -223,7 +225,7 @@ func (b *Batch) fold(sources []*source, most int) {
 			src.gapAt = n
 			kept = append(kept, *it)
 		}
-		if len(kept) >= most || size >= batchBytes {
+		if len(kept) >= most || size >= mostSize {
 			b.bound = min(b.bound, it.seq) // what is at this place, too, is taken
 		}
 	}

@@ -21,10 +21,13 @@ import (
 //	Cursor    the event name of cursors and heartbeats    an event name                     cursor
 //	End       with which messages a stream ends                                             no message ends it
 //	Begin     with which messages an answer begins                                          that is not known
+//	Merge     where the string is that messages may                                         each has an event of its own
+//	          differ in that share an event                     paths
 type Wire struct {
 	Event, Data, Control string
 	Gap, GapData, Cursor string
 	End, Begin           []Match
+	Merge                []string
 }
 
 // Format is everything that the bytes of an event's body depend on besides the
@@ -89,12 +92,12 @@ func ParseFormat(w Wire) (Format, error) {
 	if err := errors.Join(f.parseData(w.Data), f.parseControl(w)); err != nil {
 		return f, err
 	}
-	if len(w.End)+len(w.Begin) == 0 {
+	if len(w.End)+len(w.Begin)+len(w.Merge) == 0 {
 		return f, nil
 	}
-	f.rules = &rules{end: w.End, begin: w.Begin}
+	f.rules = &rules{end: w.End, begin: w.Begin, merge: w.Merge}
 	f.ruled = f.rules.text()
-	return f, errors.Join(f.checkMatches("end", w.End), f.checkMatches("begin", w.Begin))
+	return f, errors.Join(f.checkMatches("end", w.End), f.checkMatches("begin", w.Begin), f.checkMerge(w.Merge))
 }
 
 func (f *Format) parseData(data string) error {
