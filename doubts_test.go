@@ -107,6 +107,7 @@ func TestTheExamplesOfUsagesAdapt(t *testing.T) {
 			if o.inner != nil {
 				line += "\n}"
 			}
+			line += map[string]string{"begin": "\nfrom start", "control": "\ngap_data none", "gap_data": "\ncontrol comments"}[o.name]
 			if o.name == "channel" && b.place == new(PublishHandler).block().place {
 				continue // of which there is one: inBlock has it
 			}
@@ -297,9 +298,10 @@ func TestTheReferenceHasTheUsagesOfTheGrammar(t *testing.T) {
 				if usage != "{ ... }" {
 					t.Errorf("%s: want %q", o, "{ ... }")
 				}
-			case slices.Contains([]string{"<what>", "<how>", "<mode>"}, usage): // has a table of its own
-				for _, row := range referenceRows(t, "### `"+o.name+"`", "`"+o.name+"`") {
-					if value := short.Replace(strings.Trim(row["`"+o.name+"`"], "`")); !slices.Contains(forms(is.args), value) {
+			case slices.Contains([]string{"<what>", "<how>", "<mode>", "<data>", "<match>", "<answer>", "<kind>"}, usage): // has a table of its own
+				table := strings.Replace(o.name, "begin", "end", 1) // which is that of both
+				for _, row := range referenceRows(t, "### `"+table+"`", "`"+table+"`") {
+					if value := short.Replace(strings.Trim(row["`"+table+"`"], "`")); !slices.Contains(forms(is.args), value) {
 						t.Errorf("%s %s is none of %q", o, value, is.args)
 					}
 				}

@@ -177,7 +177,7 @@ type Handler struct {
 
 	channels     []string
 	patterns     []string
-	wire         *wire
+	wire         wire
 	heartbeat    time.Duration
 	retry        time.Duration
 	openTimeout  time.Duration
@@ -259,8 +259,7 @@ func (h *Handler) resolve() error {
 		}
 		h.channels = append(h.channels, channel)
 	}
-	var err error
-	if h.wire, err = h.wireOptions().resolve(); err != nil {
+	if err := h.wire.resolve(h.wireOptions()); err != nil {
 		return err
 	}
 	var window Drain

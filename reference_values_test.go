@@ -132,6 +132,18 @@ func (o *referenceOption) sample(t *testing.T, options []*referenceOption) strin
 		return o.line(options, "start")
 	case "<how>":
 		return o.line(options, "channel")
+	case "<data>":
+		return o.line(options, "field x")
+	case "<answer>":
+		return o.line(options, "204")
+	case "<kind>":
+		return "gap_data x\n" + o.line(options, "comments")
+	case "<template>":
+		return "control comments\n" + o.line(options, "x")
+	case "<match>":
+		return "from start\n" + o.line(options, "data x")
+	case "<path>...":
+		return o.line(options, "x")
 	case "}":
 		return map[string]string{"buffer": "buffer {\nmessages 1\n}", "publisher": "publisher {\nattempts 1\n}"}[o.name]
 	case "<origin>...":
@@ -287,7 +299,11 @@ func TestTheLimitsOfTheReferenceAreThoseOfTheCode(t *testing.T) {
 	}
 	for _, o := range ranges {
 		try := func(value string) error {
-			_, err := adaptOption(t, o.scope, o.line(options, value))
+			line := o.line(options, value)
+			if value == "unfinished" {
+				line = "end data x\n" + line
+			}
+			_, err := adaptOption(t, o.scope, line)
 			return err
 		}
 		r, ok := limitsRange(t, options, o)
@@ -315,7 +331,7 @@ func TestTheLimitsOfTheReferenceAreThoseOfTheCode(t *testing.T) {
 }
 
 func TestTheQueriesOfTheReferenceAreThoseOfTheCode(t *testing.T) {
-	h := &Handler{ClientFrom: true}
+	h := reqHandler(t, &Handler{ClientFrom: true, End: []Match{{Data: []string{"x"}}}}, "news")
 	try := func(query string) error {
 		_, err := startOf(h, httptest.NewRequest("GET", "/?"+query, nil))
 		return err

@@ -44,7 +44,7 @@ type wireOptions struct {
 	channels, patterns []string // as configured
 }
 
-// wire is a resolved wireOptions. Immutable.
+// wire is a resolved wireOptions. Immutable once it is resolved.
 type wire struct {
 	format     hub.Format
 	from       hub.Start
@@ -58,18 +58,19 @@ const (
 	emptyNoContent = "204"
 )
 
-func (o wireOptions) resolve() (w *wire, err error) {
-	w = &wire{clientFrom: o.clientFrom, noContent: o.empty == emptyNoContent}
+// resolve sets all of w, which must stay where it is.
+func (w *wire) resolve(o wireOptions) (err error) {
+	*w = wire{clientFrom: o.clientFrom, noContent: o.empty == emptyNoContent}
 	if w.format, err = hub.ParseFormat(o.Wire); err != nil {
-		return nil, err
+		return err
 	}
 	if w.from, err = parseFrom(o.from, &w.format); err != nil {
-		return nil, err
+		return err
 	}
 	if o.empty != "" && o.empty != emptyWait && o.empty != emptyNoContent {
-		return nil, fmt.Errorf("empty is %q, want wait or 204", o.empty)
+		return fmt.Errorf("empty is %q, want wait or 204", o.empty)
 	}
-	return w, w.checkAnswers(o.channels, o.patterns)
+	return w.checkAnswers(o.channels, o.patterns)
 }
 
 // checkAnswers checks the options that are about answers: a stream has one end, and whose it is must be clear.

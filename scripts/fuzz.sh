@@ -10,7 +10,7 @@ shift 2
 # As many histories as one asks for may take more than go test's ten minutes.
 REDIS_SSE_HISTORIES=$histories go test -timeout 0 -run 'RandomHistories|MovingBetween' ./internal/hub
 
-for package in . ./internal/hub ./internal/glob ./internal/resp ./internal/ssetest; do
+for package in . ./internal/hub ./internal/glob ./internal/resp ./internal/jsonpath ./internal/ssetest; do
 	# Apart from the loop, so that a package that does not build is a failure.
 	listed=$(go test -list '^Fuzz' "$package")
 	targets=$(echo "$listed" | grep '^Fuzz')

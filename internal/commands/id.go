@@ -24,7 +24,7 @@ Exit status: 0; 1 if no hub has made the text.`,
 			id, ok := hub.ReadID(args[0])
 			if !ok {
 				return fmt.Errorf("reading the id: %q is none: those of events are <ms>-<seq>-<life>-<anchor>, "+
-					"two decimal and two hexadecimal numbers", args[0])
+					"two decimal and two hexadecimal numbers, with -e behind them at the end of an answer", args[0])
 			}
 			return writeID(cmd.OutOrStdout(), id, time.Now())
 		},
@@ -40,8 +40,12 @@ func writeID(w io.Writer, id hub.ID, now time.Time) error {
 	if id.Anchor != 0 {
 		anchor = fmt.Sprintf("%x: by it another node finds the message before the place", id.Anchor)
 	}
-	_, err := fmt.Fprintf(w, "time      %s\nsequence  %d\nhub life  %x: one run of one process; the sequence counts only there\nanchor    %s\n",
-		at, id.Seq, id.Life, anchor)
+	ended := ""
+	if id.Ended {
+		ended = "ended     the client has an answer up to its end\n"
+	}
+	_, err := fmt.Fprintf(w, "time      %s\nsequence  %d\nhub life  %x: one run of one process; the sequence counts only there\nanchor    %s\n%s",
+		at, id.Seq, id.Life, anchor, ended)
 	return err
 }
 
