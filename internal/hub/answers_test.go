@@ -114,7 +114,14 @@ func TestAnOutageWhileAnAnswerIsAwaitedIsTold(t *testing.T) {
 	s.Wrote(expect(t, s))
 	w.outage()
 	late := w.begun(FromStart().BeginningAnswers(answerFormat(t))) // while there is no message yet
+	early := w.begun(FromStart().BeginningAnswers(answerFormat(t)))
+	told := expect(t, early, lost)
+	if after := told.Items[0].lack.after; after != place {
+		t.Errorf("all is said to be there up to %s, want %s", after, place)
+	}
+	early.Wrote(told)
 	w.bring("begin")
+	expect(t, early, "begin")
 	later := w.begun(FromStart().BeginningAnswers(answerFormat(t)))
 	for _, each := range []*Stream{s, late, later} { // one gap tells of both outages
 		if b := expect(t, each, lost, "begin"); b.Items[0].lack.after != place {
