@@ -39,7 +39,6 @@ func TestWhatSharesAnEvent(t *testing.T) {
 		"an end by its text":          {[]string{`{"d":"a"}`, `{"d":"b"}`, `{"d":"END"}`, `{"d":"c"}`}, 2, `{"d":"ab"}`},
 		"an end first":                {[]string{`{"d":"END"}`, `{"d":"b"}`}, 1, ""},
 		"a beginning by its value":    {[]string{`{"d":"a"}`, `{"d":"b"}`, `{"d":"BEGIN"}`}, 2, `{"d":"ab"}`},
-		"an end by another path":      {[]string{`{"d":"a","end":1}`, `{"d":"b","end":1}`}, 1, ""},
 		"a number":                    {[]string{`{"d":1}`, `{"d":2}`}, 1, ""},
 		"no JSON behind":              {[]string{`{"d":"a"}`, `{"d":"b"x"}`}, 1, ""},
 		"half an escape":              {[]string{`{"d":"a"}`, `{"d":"b\"}`}, 1, ""},
@@ -54,7 +53,7 @@ func TestWhatSharesAnEvent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := parsedFormat(t, Wire{
 				Merge: []string{"d", "a.b"},
-				End:   []Match{{Data: []string{"[DONE]", `{"d":"END"}`}}, {Field: "end"}},
+				End:   []Match{{Data: []string{"[DONE]", `{"d":"END"}`}}},
 				Begin: []Match{{Field: "d", Values: []string{"BEGIN"}}},
 			})
 			n, payload := f.run(mergeItems(test.payloads...))
@@ -79,6 +78,13 @@ func TestOnlyMessagesOfOneChannelShareAnEvent(t *testing.T) {
 	}
 	if n, _ := f.run(items[2:]); n != 1 {
 		t.Errorf("%d share an event with a gap", n)
+	}
+}
+
+func TestAnEndSharesNoEvent(t *testing.T) {
+	f := parsedFormat(t, Wire{Merge: []string{"d"}, End: []Match{{Field: "end"}}})
+	if n, _ := f.run(mergeItems(`{"d":"a","end":1}`, `{"d":"b","end":1}`)); n != 1 {
+		t.Errorf("%d ends share an event", n)
 	}
 }
 
