@@ -33,15 +33,15 @@ const (
 type body struct {
 	source  io.Reader
 	control *http.ResponseController
-	latest  time.Time // of its last byte
-	byCaddy bool      // Caddy's own reader, which has deadlines, too, reads for us
+	latest  time.Time                    // of its last byte
+	caddys  *caddyhttp.IdleTimeoutReader // reads for us, and has deadlines, too; nil if none does
 
 	mu     sync.Mutex
 	ending *ending     // of what it is for, a stream or a message
 	check  *time.Timer // looks whether that is due
 	cut    bool        // that was due
 	over   bool        // no deadline is to be set any more
-	ended  bool        // Caddy, which reads for us, has come to the end and taken its deadlines back
+	ended  bool        // Caddy, which reads for us, has come to the end
 }
 
 // hasBody reports whether a request may have one: HTTP/3 does not say that a
@@ -86,7 +86,7 @@ func bodyTooLarge(most int64) error {
 func newBody(w http.ResponseWriter, r *http.Request, total time.Duration, of *ending) *body {
 	caddys, _ := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	b := &body{
-		source: r.Body, control: http.NewResponseController(w), latest: time.Now().Add(total), ending: of, byCaddy: caddys != nil,
+		source: r.Body, control: http.NewResponseController(w), latest: time.Now().Add(total), ending: of, caddys: caddys,
 	}
 	b.watch()
 	return b
@@ -104,7 +104,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	b.mu.Unlock()
 	n, err := b.source.Read(p)
-	if errors.Is(err, io.EOF) && b.byCaddy {
+	if errors.Is(err, io.EOF) && b.caddys != nil {
 		b.mu.Lock()
 		b.ended = true
 		b.mu.Unlock()
@@ -136,16 +136,21 @@ func (b *body) isCut() bool {
 }
 
 // stop ends the watch. The deadline goes, too, unless it has passed: it would
-// end what is read after the body, the connection. (Caddy has taken it back with its own
-// at the end of a body. To set none then would put read_body in force, which
-// counts from the request's start.)
+// end what is read after the body, the connection. (At the end of a body Caddy takes back
+// its own and ours, but not where another handler, such as reverse_proxy, had come to that
+// end before. To have Caddy set none then would put read_body in force, which counts from
+// the request's start.)
 func (b *body) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.over = true
 	b.check.Stop()
 	b.ending.stop()
-	if !b.cut && !b.ended {
+	switch {
+	case b.cut:
+	case b.ended:
+		setReadDeadline(b.caddys.Ctrl, time.Time{})
+	default:
 		setReadDeadline(b.control, time.Time{})
 	}
 }

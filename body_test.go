@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
@@ -200,6 +201,46 @@ func TestTheDeadlineOfABodyGoesWithIt(t *testing.T) {
 		<-d.ended
 	})
 }
+
+// What has read the body before, reverse_proxy for one, has had Caddy take its deadlines back. One that is set after that, for what is
+// no more than a look at the end, stays unless it is taken back: net/http then takes the client for gone.
+func TestNoDeadlineIsLeftOfABodyThatWasReadBefore(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.handler(t, &Handler{Channels: []string{"a"}})
+		ctx, cancel := context.WithCancel(t.Context())
+		d := &dripping{deadline: make(chan time.Time, 100)}
+		d.header = http.Header{}
+		caddys := &caddyhttp.IdleTimeoutReader{
+			ReadCloser: io.NopCloser(strings.NewReader("{}")), Ctrl: http.NewResponseController(d), Logger: zap.NewNop(),
+			Deadline: caddyhttp.IdleDeadline{Timeout: time.Minute, HardDeadline: time.Now().Add(time.Hour)},
+		}
+		if _, err := io.ReadAll(caddys); err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequestWithContext(caddyhttp.ContextWithIdleTimeouts(ctx, caddys, nil), http.MethodPost, "/", struct{ io.Reader }{caddys})
+		ended := make(chan error, 1)
+		go func() { ended <- h.ServeHTTP(&caddysWriter{d, caddys}, r, nil) }()
+		w.settled()
+		if n := w.hub.held("a").streams; n != 1 {
+			t.Fatalf("%d streams are open after the body", n)
+		}
+		if last := d.lastDeadline(); !last.IsZero() {
+			t.Errorf("the last deadline is %s", last)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// caddysWriter hands read deadlines to Caddy's reader, as Caddy's own does.
+type caddysWriter struct {
+	*dripping
+	reader *caddyhttp.IdleTimeoutReader
+}
+
+func (w *caddysWriter) SetReadDeadline(until time.Time) error { return w.reader.SetReadDeadline(until) }
 
 func TestAStreamOutlivesTheDeadlinesOfItsBody(t *testing.T) {
 	server := redistest.Start(t)
