@@ -76,6 +76,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 			d.release()
 		}
 	}()
+	at = at.AskedAt(from.memory.Clock.Monotonic() - time.Since(cameAt(r)).Milliseconds())
 	if h.wire.format.HasEnd() && at.EndsAnswer() && from.memory.Finished(channels[0], at, &h.wire.format) {
 		answerNothing(w, h.metrics.noContent[noContentEnded])
 		return nil, nil

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"math"
 	"slices"
 	"sync/atomic"
 )
@@ -11,7 +12,16 @@ import (
 
 // FromUnfinished begins behind the newest message with which an answer ends for streams of format f, with all that
 // is buffered if there is none. It is for streams of one channel.
-func FromUnfinished(f *Format) Start { return Start{mode: startUnfinished, format: f} }
+func FromUnfinished(f *Format) Start {
+	return Start{mode: startUnfinished, format: f, asked: math.MaxInt64}
+}
+
+// AskedAt has FromUnfinished count as unfinished what had not ended by then, in milliseconds of Clock.Monotonic: an answer may be
+// asked for, begin and end before there is a stream for it.
+func (at Start) AskedAt(monotonic int64) Start {
+	at.asked = monotonic
+	return at
+}
 
 // IsWhole reports whether the stream would begin with all that there is of an answer, which a client's own
 // cursor is not.
@@ -159,24 +169,45 @@ func (l *lastEnds) remember(e lastEnd) {
 	l.Store(&all)
 }
 
-// newestEnd returns the seq of the newest message up to head with which an answer ends for streams of format f,
-// 0 if none does. It looks at messages that no stream like it has looked at before.
-func (b *buffer) newestEnd(f *Format, head uint64) uint64 {
+// newestEnd returns the seq of the newest message up to head with which an answer ended for streams of format f before
+// a client asked, 0 if none did. Of the newest end it is known from one stream to the next where it is.
+func (b *buffer) newestEnd(f *Format, head uint64, asked int64) uint64 {
 	known := b.ends.of(f)
-	for last := head; ; {
-		some := b.within(known.upTo, last)
-		if len(some) == 0 {
-			break
-		}
-		if i := lastIndexFunc(some, func(m *message) bool { return f.verdictOf(m).ends }); i >= 0 {
-			known.seq = some[i].seq
-			break
-		}
-		last = some[0].seq - 1
+	if newest := b.findEnd(f, known.upTo, head); newest != nil {
+		known.seq = newest.seq
 	}
 	known.upTo = max(known.upTo, head)
 	b.ends.remember(known)
-	return known.seq
+	end := known.seq
+	for m := b.messageAt(end); m != nil && m.received > asked; {
+		if m = b.findEnd(f, 0, m.seq-1); m == nil {
+			return 0
+		}
+		end = m.seq
+	}
+	return end
+}
+
+// findEnd returns the newest message after the place first and up to last with which an answer ends, nil if there is none.
+func (b *buffer) findEnd(f *Format, first, last uint64) *message {
+	for {
+		some := b.within(first, last)
+		if len(some) == 0 {
+			return nil
+		}
+		if i := lastIndexFunc(some, func(m *message) bool { return f.verdictOf(m).ends }); i >= 0 {
+			return some[i]
+		}
+		last = some[0].seq - 1
+	}
+}
+
+// messageAt returns the message at a place, nil if it has gone.
+func (b *buffer) messageAt(seq uint64) *message {
+	if some := b.within(seq-1, seq); len(some) > 0 {
+		return some[0]
+	}
+	return nil
 }
 
 func lastIndexFunc(all []*message, is func(*message) bool) int {
@@ -189,11 +220,11 @@ func lastIndexFunc(all []*message, is func(*message) bool) int {
 }
 
 // placeOfAnswer returns the place behind the newest end of the stream's channel, the first place of all if there is none.
-func (s *Stream) placeOfAnswer(f *Format, head uint64) uint64 {
+func (s *Stream) placeOfAnswer(at Start, head uint64) uint64 {
 	if len(s.sources) != 1 || s.sources[0].sub.buf == nil {
 		return s.progress.first
 	}
-	return max(s.progress.first, s.sources[0].sub.buf.newestEnd(f, head))
+	return max(s.progress.first, s.sources[0].sub.buf.newestEnd(at.format, head, at.asked))
 }
 
 // answerAbove says what stands above the floor of a channel, for a client that is to be told of what is missing below it:

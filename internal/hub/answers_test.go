@@ -213,6 +213,31 @@ func TestFromUnfinishedBeginsBehindTheNewestEnd(t *testing.T) {
 	unfinished(append([]string{"gap:a:evicted"}, slices.Concat(many, many)[2*len(many)-600:]...)...)
 }
 
+// An answer may have ended before there is a stream for the request that has begun it.
+func TestFromUnfinishedCountsWhatEndedAfterItWasAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := answerFormat(t)
+		w := answerWorld(t, roomy)
+		for range 2 * searchStep {
+			w.bring("old")
+		}
+		w.bring("end")
+		ended := w.hub.Clock.Monotonic()
+		time.Sleep(time.Second)
+		asked := w.hub.Clock.Monotonic()
+		time.Sleep(time.Second)
+		w.bring("a", "end", "b", "end")
+		for range 2 { // the newest end is known by the second time
+			expect(t, w.begun(FromUnfinished(f).AskedAt(asked)), "a", "end", "b", "end")
+			expect(t, w.begun(FromUnfinished(f).AskedAt(ended)), "a", "end", "b", "end")
+			expect(t, w.begun(FromUnfinished(f)))
+		}
+		if s := w.begun(FromUnfinished(f).AskedAt(ended - 1)); len(read(s).Items) != batchItems {
+			t.Error("before the first end there is not all that is buffered")
+		}
+	})
+}
+
 // More formats than a buffer remembers the ends of find them all the same.
 func TestManyFormatsFindTheirEnds(t *testing.T) {
 	w := answerWorld(t, roomy)

@@ -24,7 +24,8 @@
 //	id      A cursor in text: <ms>-<seq>-<epoch>-<anchor>. In the epoch, one life
 //	        of one hub, seq is the place. Elsewhere the place is found by the
 //	        anchor, a hash of the last payloads, or else by ms: all that was
-//	        published before ms, in Redis's clock, has been sent.
+//	        published before ms, in Redis's clock, has been sent. Behind it
+//	        stands -e if the client has an answer up to its end.
 //
 // So a stream that resumes at a cursor gets every message after it once and in
 // order, or a gap stands where some may be missing: for a cursor below the floor,

@@ -25,6 +25,7 @@ type Start struct {
 	since  int64         // startSince of a client, Redis's clock, Unix milliseconds
 	strict bool          // startSince of a client: history that never was is a gap, too
 	format *Format       // startUnfinished: says what ends an answer
+	asked  int64         // startUnfinished: what ended later had not ended, monotonic milliseconds
 	begin  *Format       // says what begins one; nil: see BeginningAnswers
 
 	resume   bool   // the client sent a cursor; mode does not count
@@ -141,7 +142,7 @@ func (s *Stream) start(at Start, now int64, head uint64) Beginning {
 		s.startNear(s.progress.first)
 		return BeginsAtStart
 	case startUnfinished:
-		s.startNear(s.placeOfAnswer(at.format, head))
+		s.startNear(s.placeOfAnswer(at, head))
 		return BeginsAnswer
 	case startLast:
 		s.startNear(s.placeBeforeLast(at.n, head))
