@@ -110,4 +110,6 @@ func (v Value) Text() string {
 }
 
 // IsScalar reports whether the value is a string, a number, true, false or null.
-func (v Value) IsScalar() bool { return !strings.HasPrefix(v.raw, "{") && !strings.HasPrefix(v.raw, "[") }
+func (v Value) IsScalar() bool {
+	return !strings.HasPrefix(v.raw, "{") && !strings.HasPrefix(v.raw, "[")
+}
