@@ -339,7 +339,8 @@ func (h *Handler) Cleanup() error {
 }
 
 // ServeHTTP answers GET and POST with a stream (POST for fetch clients and
-// for a reverse proxy's handle_response), HEAD with a stream's headers.
+// for a reverse proxy's handle_response), HEAD with a stream's headers, or as GET
+// where there is nothing more to stream.
 // OPTIONS goes to the next handler, unless there are cors_origins.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if h.cors == nil && r.Method == http.MethodOptions {
@@ -353,6 +354,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	leaveBody(w, r)
 	switch {
 	case answered:
+		return nil
+	case r.Method == http.MethodHead && h.isOver(r):
+		answerNothing(w, h.metrics.noContent[noContentEnded])
 		return nil
 	case r.Method == http.MethodHead:
 		setHeaders(w.Header())

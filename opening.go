@@ -55,6 +55,23 @@ func (h *Handler) asked(r *http.Request) (channels []string, at hub.Start, err e
 	return channels, at, nil
 }
 
+// isOver reports whether a request comes with the cursor of an answer's end, and nothing has come behind that.
+func (h *Handler) isOver(r *http.Request) bool {
+	if !h.wire.format.HasEnd() {
+		return false
+	}
+	channels, at, err := h.asked(r)
+	if err != nil || !at.EndsAnswer() {
+		return false
+	}
+	from, err := h.claim.enter()
+	if err != nil {
+		return false
+	}
+	defer h.claim.leave()
+	return from.memory.Finished(channels[0], at, &h.wire.format)
+}
+
 // open opens a stream and writes its headers. Without one it has answered a
 // request that is not valid, or that there is no room or nothing to stream for, or the client has gone,
 // unless there is an error.
