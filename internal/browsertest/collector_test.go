@@ -3,6 +3,7 @@
 package browsertest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -23,7 +24,8 @@ import (
 type collector struct {
 	t      *testing.T
 	server *httptest.Server
-	denies atomic.Bool // whether requests for a stream get a 401
+	denies atomic.Int32  // the status that requests for a stream get instead of one; 0 if they get it
+	back   chan struct{} // closed when pages that are away come back
 
 	mu      sync.Mutex
 	events  map[string][]event // by page
@@ -36,17 +38,23 @@ type collector struct {
 type visit struct {
 	at          time.Time
 	method      string
-	lastEventID string
+	lastEventID string      // header or query
 	proto       string      // as Caddy names it
 	conn        string      // the browser's address, which tells connections apart
 	header      http.Header // all of it
 }
 
 func newCollector(t *testing.T) *collector {
-	c := &collector{t: t, events: map[string][]event{}, visits: map[string][]visit{}, changed: make(chan struct{})}
+	c := &collector{t: t, events: map[string][]event{}, visits: map[string][]visit{}, changed: make(chan struct{}), back: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /report", c.report)
 	mux.HandleFunc("GET /visit", c.visit)
+	mux.HandleFunc("GET /back", func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-c.back:
+		case <-r.Context().Done():
+		}
+	})
 	c.server = httptest.NewServer(mux)
 	t.Cleanup(c.server.Close)
 	return c
@@ -75,15 +83,16 @@ func (c *collector) visit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := visit{
-		at: time.Now(), method: r.Header.Get("X-Forwarded-Method"), lastEventID: r.Header.Get("Last-Event-ID"),
+		at: time.Now(), method: r.Header.Get("X-Forwarded-Method"), lastEventID: cmp.Or(r.Header.Get("Last-Event-ID"), asked.Query().Get("last_event_id")),
 		proto: r.Header.Get("X-Test-Proto"), conn: r.Header.Get("X-Test-Conn"), header: r.Header.Clone(),
 	}
 	c.add(func() {
 		name := asked.Query().Get("name")
 		c.visits[name] = append(c.visits[name], v)
 	})
-	if c.denies.Load() {
-		w.WriteHeader(http.StatusUnauthorized)
+	if status := int(c.denies.Load()); status != 0 {
+		w.Header().Set("Location", "/login") // what a redirect leads to
+		w.WriteHeader(status)
 	}
 	c.mu.Lock()
 	held := c.held

@@ -28,6 +28,12 @@ const (
 // channel is what the streams are of, if nothing else is said.
 const channel = "news"
 
+// The client of this project, and the path that pages have it at.
+const (
+	clientDir  = "../../client"
+	clientPath = "/redis-sse.js"
+)
+
 // cookie is what pages of other origins set.
 const cookie = "reader=private"
 
@@ -72,10 +78,12 @@ func newGateway(t *testing.T, proto string, add func(g *gateway) (global, site s
 
 // pageServer serves the pages from an origin of their own. Its cookie is the gateway's, too: it goes to all ports of a host.
 func pageServer(t *testing.T) string {
-	pages := http.FileServer(http.Dir("page"))
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServer(http.Dir("page")))
+	mux.Handle(clientPath, http.FileServer(http.Dir(clientDir)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Set-Cookie", cookie+"; Path=/")
-		pages.ServeHTTP(w, r)
+		mux.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	return server.URL
@@ -87,6 +95,10 @@ func (g *gateway) configure(version string) {
 	g.t.Helper()
 	g.version = version
 	pages, err := filepath.Abs("page")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	client, err := filepath.Abs(clientDir)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -116,6 +128,7 @@ func (g *gateway) configure(version string) {
 %s:%s {
 	%s
 	root %s
+	root %s %s
 	header X-Version %s
 	@asked path /streams/* /publish/*
 	forward_auth @asked %s {
@@ -129,7 +142,7 @@ func (g *gateway) configure(version string) {
 	%s
 	file_server
 }
-`, g.admin, g.redis.URL(), global, site, port, certificate, pages, version, g.collector.addr(), quick, more)
+`, g.admin, g.redis.URL(), global, site, port, certificate, pages, clientPath, client, version, g.collector.addr(), quick, more)
 	if err := os.WriteFile(g.caddyfile(), []byte(text), 0o600); err != nil {
 		g.t.Fatal(err)
 	}

@@ -2,7 +2,10 @@
 
 package browsertest
 
-import "testing"
+import (
+	"net/http"
+	"testing"
+)
 
 // readyState of an EventSource.
 const (
@@ -15,10 +18,10 @@ func TestAnyOtherStatusStopsAnEventSource(t *testing.T) {
 	inEach(t, bothProtos, func(t *testing.T, b browser, g *gateway) {
 		p := g.open(b)
 		p.awaitType("cursor", 1)
-		g.collector.denies.Store(true)
+		g.collector.denies.Store(http.StatusUnauthorized)
 		g.proxy.Reset()
 		p.awaitType("error", 2)
-		g.collector.denies.Store(false)
+		g.collector.denies.Store(0)
 		if last := p.events()[len(p.events())-1]; last.State != closed {
 			t.Errorf("after a 401 the page reports %+v, want it closed", last)
 		}
