@@ -48,7 +48,21 @@ var fencedBlock = regexp.MustCompile("(?ms)^#+ ([^\n]*)$|^```(\\w+)\n(.*?)^```$"
 // readme returns the text, and its blocks in a language by heading.
 func readme(t *testing.T, lang string) (text string, blocks map[string]string) {
 	t.Helper()
-	all, err := os.ReadFile("../../README.md")
+	return document(t, "README.md", lang)
+}
+
+// listeners are the blocks that a page may listen by: the README's, and the one that does without its client.
+func listeners(t *testing.T) map[string]string {
+	t.Helper()
+	_, short := readme(t, "js")
+	_, long := document(t, "docs/clients.md", "js")
+	return map[string]string{"client": short["Listen"], "EventSource": long["EventSource"]}
+}
+
+// document is readme for any document.
+func document(t *testing.T, file, lang string) (text string, blocks map[string]string) {
+	t.Helper()
+	all, err := os.ReadFile(filepath.Join("../..", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,9 +96,13 @@ func TestTheBlocksOfTheReadmeFitTogether(t *testing.T) {
 			t.Run(j.heading, func(t *testing.T) {
 				t.Parallel()
 				s := newReadmeSite(t, b, j)
-				pages, want := map[string]*page{}, map[string][]string{}
+				pages, want := map[string][]*page{}, map[string][]string{}
 				for path, channels := range j.streams {
-					pages[path] = s.open(path)
+					for by := range s.listeners {
+						p := s.open(path, by)
+						p.awaitType("refetch", 1) // it is open
+						pages[path] = append(pages[path], p)
+					}
 					s.awaitSubscribed(channels)
 				}
 				for _, typed := range s.publishAll() {
@@ -94,26 +112,30 @@ func TestTheBlocksOfTheReadmeFitTogether(t *testing.T) {
 						}
 					}
 				}
-				for path, p := range pages {
-					p.applies(want[path])
+				for path, all := range pages {
+					for _, p := range all {
+						p.applies(want[path])
+					}
 				}
 			})
 		}
 	})
 }
 
-// Who is no longer signed in is sent to do so: an EventSource that is answered with a status, or led to a page, cannot come back.
+// Who is no longer signed in is sent to do so: what is answered with such a status, or led to a page, cannot come back.
 func TestThePageOfTheReadmeGivesUpWhereItIsDenied(t *testing.T) {
 	inBoth(t, func(t *testing.T, b browser) {
 		s := newReadmeSite(t, b, joints[1])
-		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusFound} {
-			s.denies.Store(0)
-			p := s.open("/me/events")
-			p.awaitType("refetch", 1) // it is open
-			s.denies.Store(int32(status))
-			s.proxy.Reset()
-			p.awaitType("signIn", 1)
-			p.close()
+		for by := range s.listeners {
+			for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusFound} {
+				s.denies.Store(0)
+				p := s.open("/me/events", by)
+				p.awaitType("refetch", 1) // it is open
+				s.denies.Store(int32(status))
+				s.proxy.Reset()
+				p.awaitType("signIn", 1)
+				p.close()
+			}
 		}
 	})
 }
@@ -144,8 +166,8 @@ type readmeSite struct {
 	addr      string
 	proxy     *redistest.Proxy // what browsers connect to
 	collector *collector
-	listen    string       // the block for a page
-	denies    atomic.Int32 // what the app answers when it is asked who somebody is; 0 if it knows
+	listeners map[string]string // the blocks for a page
+	denies    atomic.Int32      // what the app answers when it is asked who somebody is; 0 if it knows
 }
 
 func newReadmeSite(t *testing.T, b browser, j joint) *readmeSite {
@@ -153,8 +175,7 @@ func newReadmeSite(t *testing.T, b browser, j joint) *readmeSite {
 	s := &readmeSite{t: t, browser: b, redis: redistest.Start(t), addr: proctest.FreeAddr(t), collector: newCollector(t)}
 	app := httptest.NewServer(http.HandlerFunc(s.app))
 	t.Cleanup(app.Close)
-	_, scripts := readme(t, "js")
-	s.listen = scripts["Listen"]
+	s.listeners = listeners(t)
 	dir := t.TempDir()
 	text := j.caddyfile(t, "http://"+s.addr, strings.TrimPrefix(app.URL, "http://"))
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(text), 0o600); err != nil {
@@ -190,11 +211,13 @@ func (s *readmeSite) app(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r)
 	case "/report.js":
 		http.ServeFile(w, r, "page/report.js")
+	case clientPath:
+		http.ServeFile(w, r, filepath.Join(clientDir, clientPath))
 	case "/login":
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = fmt.Fprint(w, "<!doctype html><title>Sign in</title>")
 	default:
-		s.page(w, r.URL.Query().Get("path"))
+		s.page(w, r.URL.Query().Get("path"), r.URL.Query().Get("by"))
 	}
 }
 
@@ -213,8 +236,8 @@ func (s *readmeSite) answer(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
-// page is one with the README's block, for a stream, and with what the block leaves to the page.
-func (s *readmeSite) page(w http.ResponseWriter, path string) {
+// page is one with one of the blocks, for a stream, and with what the block leaves to the page.
+func (s *readmeSite) page(w http.ResponseWriter, path, by string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Set-Cookie", "login=yes; Path=/")
 	_, _ = fmt.Fprintf(w, `<!doctype html><script src="/report.js"></script><script>
@@ -222,15 +245,15 @@ addEventListener('error', (e) => report({ type: 'failed', data: e.message }));
 const apply = (text) => report({ type: 'apply', data: text });
 const refetch = (gap) => report({ type: 'refetch', data: JSON.stringify(gap) });
 const signIn = () => report({ type: 'signIn' });
-</script><script>
-%s</script>`, strings.Replace(s.listen, `"/events"`, strconv.Quote(path), 1))
+</script><script type="module">
+%s</script>`, strings.Replace(s.listeners[by], `"/events"`, strconv.Quote(path), 1))
 }
 
-// open opens the page of a stream in a tab.
-func (s *readmeSite) open(path string) *page {
+// open opens the page of a stream in a tab, which listens by one of the blocks.
+func (s *readmeSite) open(path, by string) *page {
 	s.t.Helper()
 	g := &gateway{t: s.t, collector: s.collector}
-	return g.tab(s.browser, "http://"+s.proxy.Addr()+"/", url.Values{"path": {path}})
+	return g.tab(s.browser, "http://"+s.proxy.Addr()+"/", url.Values{"path": {path}, "by": {by}})
 }
 
 // awaitSubscribed returns when what is published on the channels reaches the gateway.

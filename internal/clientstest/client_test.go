@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -29,6 +30,7 @@ type client struct {
 const literalURL = "http://localhost:8088/events"
 
 var clients = []client{
+	{column: "`redis-sse.js`", block: listenClient, start: startPage, reads: true},
 	{column: "`EventSource`", block: listenBrowser, bare: "eventsource.js", start: startPage},
 	{column: "fetch-event-source", block: listenFetch, bare: "fetch-event-source.js", start: startPage, reads: true},
 	{
@@ -36,6 +38,11 @@ var clients = []client{
 		reads: true,
 	},
 	{column: "httpx", block: listenHTTPX, start: startPython, url: literalURL},
+}
+
+// clientOf is the client that a block is of.
+func clientOf(block blockID) client {
+	return clients[slices.IndexFunc(clients, func(c client) bool { return c.block == block })]
 }
 
 // run starts the client's block, or its bare library, as a client of the front.

@@ -41,7 +41,8 @@ var (
 	publishRuby   = blockID{clientsFile, "Publish", "ruby", `require "redis"`}
 	publishGo     = blockID{clientsFile, "Publish", "go", "redis.NewClient"}
 
-	listenBrowser = blockID{readmeFile, "Listen", "js", "sessionStorage"}
+	listenClient  = blockID{readmeFile, "Listen", "js", "redis-sse.js"}
+	listenBrowser = blockID{clientsFile, "EventSource", "js", "new EventSource(url())"}
 	listenFetch   = blockID{clientsFile, "fetch-event-source", "js", `from "@microsoft/fetch-event-source"`}
 	listenNode    = blockID{clientsFile, "Node", "js", `from "eventsource"`}
 	listenHTTPX   = blockID{clientsFile, "Python", "python", "httpx.stream"}
@@ -50,7 +51,7 @@ var (
 var allBlocks = []blockID{
 	firstCaddyfile, useCaddyfile,
 	publishShell, publishPython, publishHTTP, publishNode, publishPHP, publishRuby, publishGo,
-	listenBrowser, listenFetch, listenNode, listenHTTPX,
+	listenClient, listenBrowser, listenFetch, listenNode, listenHTTPX,
 }
 
 func (id blockID) is(b block) bool {
@@ -195,7 +196,7 @@ func clientsRows(t *testing.T) (rows []string) {
 			switch {
 			case !tableRow.MatchString(line):
 				inTable = false
-			case strings.HasPrefix(line, "| | `EventSource` |"):
+			case strings.HasPrefix(line, "| | `redis-sse.js` |"):
 				if len(rows) > 0 || file != clientsFile || heading != tableHeading {
 					t.Fatalf("there is such a table in %s under %q, want one, in %s under %q", file, heading, clientsFile, tableHeading)
 				}

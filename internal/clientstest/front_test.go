@@ -39,6 +39,7 @@ type visit struct {
 	came          time.Time
 	wait          time.Duration // the answer's retry or Retry-After
 	status        int
+	route         string   // of the gateway that it was passed on to; "" if it was not
 	events        []string // types
 	ids           []string // of all events
 	ended         bool     // properly
@@ -83,6 +84,9 @@ func newFront(t *testing.T, g *gateway, channel string, answers ...answer) *fron
 	})
 	mux.HandleFunc("GET /modules/{file...}", func(w http.ResponseWriter, r *http.Request) {
 		serveScript(w, r, filepath.Join("node_modules", r.PathValue("file")))
+	})
+	mux.HandleFunc("GET /"+clientModule, func(w http.ResponseWriter, r *http.Request) {
+		serveScript(w, r, filepath.Join(clientDir, clientModule))
 	})
 	mux.HandleFunc("POST /report", f.report)
 	mux.HandleFunc("GET /events", f.stream)
@@ -163,11 +167,29 @@ func (f *front) stream(w http.ResponseWriter, r *http.Request) {
 	f.pass(w, r, v, a, lose)
 }
 
-// asked answers what is no request for the stream, but wants to know how one is answered: as the last one was.
-func (f *front) asked(w http.ResponseWriter, _ *http.Request) {
-	status := 0
-	f.change(func() { status = f.visits[len(f.visits)-1].status })
-	refuse(w, cmp.Or(status, http.StatusOK)) // of a stream that is being passed on
+// asked answers what is no request for the stream, but wants to know how one is answered: as the last one was, by the front or by the
+// gateway.
+func (f *front) asked(w http.ResponseWriter, r *http.Request) {
+	var last visit
+	f.change(func() { last = *f.visits[len(f.visits)-1] })
+	if last.route == "" {
+		refuse(w, cmp.Or(last.status, http.StatusOK)) // it has not been answered yet
+		return
+	}
+	response, err := f.toGateway(r, last.route)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	_ = response.Body.Close()
+	w.WriteHeader(response.StatusCode)
+}
+
+// toGateway passes a request on.
+func (f *front) toGateway(r *http.Request, route string) (*http.Response, error) {
+	request := r.Clone(r.Context())
+	request.RequestURI = ""
+	request.URL, _ = request.URL.Parse(f.gateway + "/" + route + "/" + f.channel + "?" + r.URL.RawQuery)
+	return (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
 }
 
 // refuse answers with a status. A redirect is to a login page.
@@ -180,16 +202,9 @@ func refuse(w http.ResponseWriter, status int) {
 
 // pass passes a stream on until it ends, which it does as it did, or is lost.
 func (f *front) pass(w http.ResponseWriter, r *http.Request, v *visit, a answer, lose <-chan struct{}) {
-	route := a.route
-	if route == "" {
-		route = "streams"
-	}
-	request := r.Clone(r.Context())
-	request.RequestURI = ""
-	request.URL, _ = request.URL.Parse(f.gateway + "/" + route + "/" + f.channel + "?" + r.URL.RawQuery)
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	response, err := transport.RoundTrip(request)
+	route := cmp.Or(a.route, "streams")
+	f.change(func() { v.route = route })
+	response, err := f.toGateway(r, route)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -300,7 +315,16 @@ func (f *front) change(do func()) {
 // wait returns whether what is told of became true in time.
 func (f *front) wait(what string, done func() bool) bool {
 	f.t.Helper()
-	timeout := time.After(proctest.Patience)
+	ok := f.becomes(proctest.Patience, done)
+	if !ok {
+		f.t.Errorf("waiting for %s: not after %v", what, proctest.Patience)
+	}
+	return ok
+}
+
+// becomes returns whether something became true within a time.
+func (f *front) becomes(most time.Duration, done func() bool) bool {
+	timeout := time.After(most)
 	for {
 		f.mu.Lock()
 		ok, changed := done(), f.changed
@@ -311,7 +335,6 @@ func (f *front) wait(what string, done func() bool) bool {
 		select {
 		case <-changed:
 		case <-timeout:
-			f.t.Errorf("waiting for %s: not after %v", what, proctest.Patience)
 			return false
 		}
 	}

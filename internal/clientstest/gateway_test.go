@@ -18,7 +18,10 @@ type gateway struct {
 	url   string
 }
 
-// newGateway runs Caddy. /streams/x is a stream of channel x, and so is /aging/x, which ends soon.
+// answerEnd is the message that ends a stream of /ending.
+const answerEnd = "[DONE]"
+
+// newGateway runs Caddy. /streams/x is a stream of channel x, and so are /aging/x, which ends soon, and /ending/x, which has an end.
 func newGateway(t *testing.T, maxChannels int) *gateway {
 	t.Helper()
 	addr := proctest.FreeAddr(t)
@@ -45,8 +48,12 @@ func newGateway(t *testing.T, maxChannels int) *gateway {
 		retry 300ms
 		max_stream_age 1s
 	}
+	redis_sse /ending/* {path.1} {
+		retry 300ms
+		end data %s
+	}
 }
-`, g.redis.URL(), maxChannels, g.url)
+`, g.redis.URL(), maxChannels, g.url, answerEnd)
 	runCaddy(t, addr, text)
 	return g
 }

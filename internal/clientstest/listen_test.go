@@ -76,6 +76,9 @@ type row struct {
 
 func holdSecond(next chan struct{}) []answer { return []answer{{}, {after: next}} }
 
+// ending answers by streams that have an end, and then, to who comes back from that, by one that has none.
+func ending(chan struct{}) []answer { return []answer{{route: "ending"}, {route: "ending"}} }
+
 // statusThenHold answers the second request with a status.
 func statusThenHold(status int) func(chan struct{}) []answer {
 	return func(next chan struct{}) []answer { return []answer{{}, {status: status}, {after: next}} }
@@ -92,6 +95,7 @@ var rows = []row{
 		answers: func(next chan struct{}) []answer { return []answer{{route: "aging"}, {after: next}} },
 		trial:   endedByGateway,
 	},
+	{name: "204: the stream has come to its [`end`](reference.md#end)", answers: ending, trial: endHasCome},
 	{name: "refused: `max_channels`", channels: 1, alone: true, trial: refused},
 	{name: "502, 503 from a proxy", answers: statusThenHold(http.StatusBadGateway), trial: answeredByProxy},
 	{name: "502, 503 from a proxy", answers: statusThenHold(http.StatusServiceUnavailable), trial: answeredByProxy},
@@ -169,7 +173,7 @@ func (r row) run(t *testing.T, cells map[string]string) {
 func TestReloadedPageGoesOn(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t, 1)
-	tr := &trial{t: t, gateway: g, front: newFront(t, g, "news"), client: clients[0]}
+	tr := &trial{t: t, gateway: g, front: newFront(t, g, "news"), client: clientOf(listenBrowser)}
 	tr.begin()
 	tr.publish(1)
 	tr.awaitApplied(1)
@@ -187,19 +191,22 @@ func TestReloadedPageGoesOn(t *testing.T) {
 // Neither does it come again, nor does it stop what comes after it.
 func TestWhatApplyThrowsAtIsLeftBehind(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t, 2)
-	for _, c := range clients[:2] { // whose errors end no program
+	g := newGateway(t, 3)
+	for _, c := range []client{clientOf(listenClient), clientOf(listenBrowser), clientOf(listenFetch)} { // whose errors end no program
 		t.Run(c.column, func(t *testing.T) {
 			t.Parallel()
 			tr := &trial{t: t, gateway: g, front: newFront(t, g, strings.Trim(c.column, "`")), client: c}
 			tr.begin()
 			tr.publish(1)
 			tr.awaitApplied(1)
-			if c.block == listenBrowser { // in answer to the report of it; the other one comes back by itself
+			if c.block == listenBrowser { // in answer to the report of it
 				tr.front.change(func() { tr.front.command = "reload" })
 			}
 			tr.send("poison")
 			tr.awaitText("poison")
+			if c.block == listenClient { // whose stream goes on; listenFetch opens another one by itself
+				tr.front.loseStreams()
+			}
 			tr.awaitEvents(2, "cursor", 1)
 			tr.publish(2)
 			tr.awaitApplied(2)
@@ -216,7 +223,7 @@ func TestFetchStreamOfHiddenTab(t *testing.T) {
 	for _, bare := range []bool{true, false} {
 		t.Run(map[bool]string{true: "bare", false: "block"}[bare], func(t *testing.T) {
 			t.Parallel()
-			tr := &trial{t: t, gateway: g, front: newFront(t, g, fmt.Sprintf("news-%t", bare)), client: clients[1], bare: bare}
+			tr := &trial{t: t, gateway: g, front: newFront(t, g, fmt.Sprintf("news-%t", bare)), client: clientOf(listenFetch), bare: bare}
 			tr.begin()
 			tr.front.change(func() { tr.front.command = "hide" })
 			tr.publish(1)

@@ -68,7 +68,7 @@ func TestClientIsMadeFromItsSource(t *testing.T) {
 		t.Errorf("%s has %d bytes, want less than %d", delivered, len(have), clientMost)
 	}
 	size := fmt.Sprintf("%.1f kB", float64(len(have))/1000)
-	for _, file := range []string{"client/README.md"} {
+	for _, file := range []string{readmeFile, "client/README.md", "docs/README.md", "llms.txt"} {
 		if !strings.Contains(string(read(t, filepath.Join("../..", file))), size) {
 			t.Errorf("%s does not say that it has %s", file, size)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -115,6 +116,29 @@ func endedByGateway(tr *trial, next chan struct{}) {
 	tr.front.await("the stream to end", func() bool { return tr.front.visits[0].ended })
 	if tr.comesBack(2) {
 		tr.goesOn(2, next)
+	}
+}
+
+// afterwards is for how long nothing has to come from a client that has stopped: the slowest comes back after 5 s.
+const afterwards = 8 * time.Second
+
+func endHasCome(tr *trial, _ chan struct{}) {
+	tr.begin()
+	tr.publish(1)
+	tr.awaitApplied(1)
+	tr.send(answerEnd)
+	tr.awaitText(answerEnd)
+	if !tr.comesBack(2) {
+		return
+	}
+	tr.front.await("its answer", func() bool { return tr.front.visits[1].over })
+	if status := tr.visit(2).status; status != http.StatusNoContent {
+		tr.t.Errorf("it came back to a %d, want a 204", status)
+	}
+	tr.seen.back = tr.front.becomes(afterwards, func() bool { return len(tr.front.visits) > 2 })
+	tr.seen.stopped = !tr.seen.back
+	if want := []string{message(1), answerEnd}; !slices.Equal(tr.texts(), want) {
+		tr.t.Errorf("%q were applied, want %q", tr.texts(), want)
 	}
 }
 
