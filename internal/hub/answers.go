@@ -227,24 +227,42 @@ func (s *Stream) placeOfAnswer(at Start, head uint64) uint64 {
 	return max(s.progress.first, s.sources[0].sub.buf.newestEnd(at.format, head, at.asked))
 }
 
-// answerAbove says what stands above the floor of a channel, for a client that is to be told of what is missing below it:
+// first says what a client that wants an answer from its beginning has first, and so what becomes of the gaps before that:
 //
-//	nothing yet                             waits
-//	a message with which an answer begins   begins: what is missing belongs to another answer
-//	anything else                           neither
+//	first comes                             the gaps
+//	nothing yet                             wait
+//	a message with which an answer begins   are skipped: what is missing belongs to another answer
+//	anything else                           are told
 //
+// They are told, too, if one of them is of an outage since the stream opened: the answer that the client waits for may be lost.
 // The caller holds the mu of the source's timeline.
-func (src *source) answerAbove(s *Stream) (waits, begins bool) {
+func (src *source) first(s *Stream) leading {
 	t := src.line
-	if s.begin == nil || src.vouched || t.pattern {
-		return false, false
+	if s.begin == nil || src.begun || t.pattern {
+		return leading{}
 	}
-	if t.entries.len() == 0 {
-		return t.breaks.len() == 0, false
+	c, message := s.cursor.seq, (*message)(nil)
+	if i := t.firstAfter(c); i < t.entries.len() {
+		message = t.entries.at(i)
 	}
-	first := t.entries.at(0)
-	if t.breaks.len() > 0 && t.breaks.at(0).seq < first.seq {
-		return false, false // more is missing than what is below the floor
+	lead := leading{gaps: c < t.floor.seq && src.told < t.floor.seq}
+	for i := t.breaks.search(func(g gapEntry) bool { return g.seq > c }); i < t.breaks.len(); i++ {
+		g := t.breaks.ptr(i)
+		if message != nil && g.seq > message.seq {
+			break
+		}
+		if g.seq > s.opened {
+			return leading{}
+		}
+		lead.gaps, lead.upTo = true, g.seq
 	}
-	return false, s.begin.verdictOf(first).begins
+	lead.wait = message == nil && lead.gaps
+	lead.skip = message != nil && lead.gaps && s.begin.verdictOf(message).begins
+	return lead
+}
+
+// leading are the gaps before the first message of a stream.
+type leading struct {
+	gaps, wait, skip bool
+	upTo             uint64 // the place of the newest gap entry among them; 0: none
 }

@@ -110,11 +110,13 @@ func TestAnOutageWhileAnAnswerIsAwaitedIsTold(t *testing.T) {
 	w := answerWorld(t, roomy)
 	w.outage()
 	s := w.begun(FromStart().BeginningAnswers(answerFormat(t)))
+	late := w.begun(FromStart().BeginningAnswers(answerFormat(t)))
+	early := w.begun(FromStart().BeginningAnswers(answerFormat(t)))
 	place := s.cursor
 	s.Wrote(expect(t, s))
 	w.outage()
-	late := w.begun(FromStart().BeginningAnswers(answerFormat(t))) // while there is no message yet
-	early := w.begun(FromStart().BeginningAnswers(answerFormat(t)))
+	behind := w.begun(FromStart().BeginningAnswers(answerFormat(t))) // begins with the answer, whatever was lost in both
+	behind.Wrote(expect(t, behind))
 	told := expect(t, early, lost)
 	if after := told.Items[0].lack.after; after != place {
 		t.Errorf("all is said to be there up to %s, want %s", after, place)
@@ -123,14 +125,49 @@ func TestAnOutageWhileAnAnswerIsAwaitedIsTold(t *testing.T) {
 	w.bring("begin")
 	expect(t, early, "begin")
 	later := w.begun(FromStart().BeginningAnswers(answerFormat(t)))
-	for _, each := range []*Stream{s, late, later} { // one gap tells of both outages
+	expect(t, behind, "begin")
+	expect(t, later, "begin")
+	for _, each := range []*Stream{s, late} { // one gap tells of both outages
 		if b := expect(t, each, lost, "begin"); b.Items[0].lack.after != place {
 			t.Errorf("all is said to be there up to %s, want %s", b.Items[0].lack.after, place)
 		}
 	}
 	w.outage()
 	w.bring("x")
-	expect(t, w.begun(FromStart().BeginningAnswers(answerFormat(t))), lost, "begin", lost, "x")
+	expect(t, w.begun(FromStart().BeginningAnswers(answerFormat(t))), "begin", lost, "x")
+}
+
+// An outage between two answers is none of who wants the second one.
+func TestAnOutageBehindAnAnswerIsNotToldToWhoWantsTheNext(t *testing.T) {
+	const lost = "gap:a:redis_disconnected"
+	f := answerFormat(t)
+	for _, test := range []struct {
+		next []string
+		want []string
+	}{
+		{[]string{"begin", "x"}, []string{"begin", "x"}},
+		{[]string{"x", "begin"}, []string{lost, "x", "begin"}},
+	} {
+		w := answerWorld(t, roomy)
+		w.bring("begin", "end")
+		w.outage()
+		w.outage()
+		waits := w.begun(FromUnfinished(f).BeginningAnswers(f))
+		place := waits.cursor
+		if waits.Wrote(expect(t, waits)); waits.cursor != place {
+			t.Errorf("the cursor is %s, want %s", waits.cursor, place)
+		}
+		expect(t, w.begun(ResumeAt(place.String())), lost)
+		expect(t, w.begun(FromUnfinished(f)), lost) // who does not say what begins an answer
+		there := w.begun(FromUnfinished(f).BeginningAnswers(f))
+		there.Wrote(expect(t, there))
+		w.outage()
+		there.Wrote(expect(t, there, lost))
+		w.bring(test.next...)
+		expect(t, there, test.next...)
+		expect(t, w.begun(FromUnfinished(f).BeginningAnswers(f)), test.want...)
+		expect(t, w.begun(FromStart().BeginningAnswers(f)), append([]string{"begin", "end", lost}, test.next...)...)
+	}
 }
 
 // A channel that was born after an outage may have lost its first messages in it. They would have expired max_age later.

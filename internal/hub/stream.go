@@ -38,6 +38,7 @@ type source struct {
 	denial uint64 // the newest of the timeline's denials that the client has been told of
 	index  uint64 // the next message's index in the timeline's history; nothing unless vouched
 
+	begun   bool // the client has had a message or a gap of it
 	vouched bool // the timeline's floor was at or below the stream's cursor once
 	unknown bool // the client's cursor meant nothing here; the next gap under a floor says so
 
@@ -103,6 +104,7 @@ func (s *Stream) Wrote(b *Batch) {
 	for i := range b.Items {
 		it := &b.Items[i]
 		src := it.src
+		src.begun = true
 		switch it.kind {
 		case kindMessage:
 			src.index++
@@ -164,10 +166,12 @@ func (src *source) collect(s *Stream, head uint64, b *Batch) bool {
 		b.holes = append(b.holes, hole{t.complete.Seq, math.MaxUint64})
 	}
 	b.live = b.live && t.live && t.liveFrom <= head
-	src.collectFloor(s, b)
+	lead := src.first(s)
+	b.waits = lead.wait
+	src.collectFloor(s, b, lead)
 	src.collectMessages(s, b)
 	src.collectDenial(s, b)
-	src.collectBreaks(s, b)
+	src.collectBreaks(s, b, lead)
 	return true
 }
 
@@ -184,9 +188,9 @@ func (src *source) collect(s *Stream, head uint64, b *Batch) bool {
 // then it must not get them before it has heard of that, either: there is a
 // forewarning before them, at the unchanged cursor.
 //
-// What a client lacks that wants an answer from its beginning depends on the first message, see answerAbove: until
+// What a client lacks that wants an answer from its beginning depends on the first message, see first: until
 // that has come there is no gap, and the cursor stays.
-func (src *source) collectFloor(s *Stream, b *Batch) {
+func (src *source) collectFloor(s *Stream, b *Batch, lead leading) {
 	c, t := s.cursor.seq, src.line
 	oldest := t.oldestIndex()
 	if c >= t.floor.seq || src.told >= t.floor.seq {
@@ -195,11 +199,10 @@ func (src *source) collectFloor(s *Stream, b *Batch) {
 		}
 		return
 	}
-	switch waits, begins := src.answerAbove(s); {
-	case waits:
-		b.waits = true
+	switch {
+	case lead.wait:
 		return
-	case begins:
+	case lead.skip:
 		src.vouched, src.told, src.index = true, t.floor.seq, oldest
 		return
 	}
@@ -277,9 +280,12 @@ func (src *source) collectDenial(s *Stream, b *Batch) {
 // collectBreaks adds the timeline's gap entries, up to the source's share of a
 // batch. Those beyond it are holes all the same if they reach back: what is
 // missing there may have been published before what is in the batch.
-func (src *source) collectBreaks(s *Stream, b *Batch) {
-	t, most := src.line, b.share
-	first := t.breaks.search(func(g gapEntry) bool { return g.seq > s.cursor.seq })
+func (src *source) collectBreaks(s *Stream, b *Batch, lead leading) {
+	t, most, after := src.line, b.share, s.cursor.seq
+	if lead.wait || lead.skip {
+		after = max(after, lead.upTo)
+	}
+	first := t.breaks.search(func(g gapEntry) bool { return g.seq > after })
 	for i := first; i < t.breaks.len(); i++ {
 		g := t.breaks.ptr(i)
 		if i-first == most {
