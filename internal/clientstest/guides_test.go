@@ -61,8 +61,8 @@ type guide struct {
 	used   []bool
 }
 
-// The files of a guide, by the language of their blocks; their headings name them. What else it has are commands (sh) and what those
-// print (text).
+// The files of a guide, by the language of their blocks; the heading of the first in it names the file, and further ones are added to
+// its end. What else it has are commands (sh) and what those print (text).
 var guideFiles = map[string]string{"caddyfile": "Caddyfile", "python": "app.py", "js": "app.mjs", "html": "index.html"}
 
 // newGuide makes the files of a guide. In all of its blocks the three addresses are others, and the Caddyfile has what a Caddy of a
@@ -94,11 +94,12 @@ func (g *guide) makeFiles(oldNew ...string) {
 	g.t.Helper()
 	text := map[string]string{}
 	for lang, name := range guideFiles {
-		if found := g.find(lang, ""); len(found) > 0 {
-			text[name] = g.block(lang, "")
-			if want := "`" + name + "`"; g.blocks[found[0]].heading != want {
-				g.t.Errorf("%s has its %s under %q, want %s", g.file, lang, g.blocks[found[0]].heading, want)
-			}
+		found := g.find(lang, "")
+		if want := "`" + name + "`"; len(found) > 0 && g.blocks[found[0]].heading != want {
+			g.t.Errorf("%s has its %s under %q, want %s", g.file, lang, g.blocks[found[0]].heading, want)
+		}
+		for _, i := range found {
+			text[name] += g.use(i)
 		}
 	}
 	text["Caddyfile"] = replaced(g.t, text["Caddyfile"], "{\n\tredis_sse {\n", options+"\tredis_sse {\n")
@@ -137,15 +138,20 @@ func (g *guide) find(lang, has string) (found []int) {
 	return found
 }
 
-// block returns the only one in a language that has a text, with the addresses of the test.
+// block returns what the only one in a language has that has a text.
 func (g *guide) block(lang, has string) string {
 	g.t.Helper()
 	found := g.find(lang, has)
 	if len(found) != 1 {
 		g.t.Fatalf("%s has %d blocks in %s with %q, want one", g.file, len(found), lang, has)
 	}
-	g.used[found[0]] = true
-	return strings.NewReplacer(g.oldNew...).Replace(g.blocks[found[0]].code)
+	return g.use(found[0])
+}
+
+// use returns what a block has, with the addresses of the test.
+func (g *guide) use(block int) string {
+	g.used[block] = true
+	return strings.NewReplacer(g.oldNew...).Replace(g.blocks[block].code)
 }
 
 func (g *guide) wantAllUsed() {
