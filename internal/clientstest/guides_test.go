@@ -28,6 +28,7 @@ var guideTests = map[string]func(t *testing.T){
 	"job-progress.md":             TestJobProgressGuide,
 	"dashboards.md":               TestDashboardsGuide,
 	"publishing-from-browsers.md": TestPublishingFromBrowsersGuide,
+	"llm-streaming.md":            TestLLMStreamingGuide,
 }
 
 func TestEveryGuideIsRun(t *testing.T) {
