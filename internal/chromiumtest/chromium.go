@@ -1,6 +1,6 @@
-//go:build clients && linux
+//go:build linux
 
-package fastapi_test
+package chromiumtest
 
 import (
 	"bufio"
@@ -16,9 +16,9 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
-// chromium is a headless Chromium with one tab. It is told what to do over a pipe, in the DevTools protocol: JSON texts, each
-// with a NUL at its end (https://chromedevtools.github.io/devtools-protocol/).
-type chromium struct {
+// Chromium is a headless Chromium with one tab and a profile of its own, for one goroutine at a time. It is told what to do over a
+// pipe, in the DevTools protocol: JSON texts, each with a NUL at its end (https://chromedevtools.github.io/devtools-protocol/).
+type Chromium struct {
 	t       *testing.T
 	process *proctest.Process
 	in      *os.File
@@ -28,7 +28,8 @@ type chromium struct {
 	session string // of the tab
 }
 
-func startChromium(t *testing.T) *chromium {
+// Start returns when the tab is there. The browser ends with the test, which fails if there is none on PATH.
+func Start(t *testing.T) *Chromium {
 	t.Helper()
 	bin, err := exec.LookPath("chromium")
 	if err != nil {
@@ -41,14 +42,14 @@ func startChromium(t *testing.T) *chromium {
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir="+home)
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home)
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut}
-	c := &chromium{t: t, process: proctest.Start(t, cmd), in: in, out: out, replies: bufio.NewReader(out)}
+	c := &Chromium{t: t, process: proctest.Start(t, cmd), in: in, out: out, replies: bufio.NewReader(out)}
 	_, _ = theirIn.Close(), theirOut.Close() // its own by now
 	t.Cleanup(c.quit)
 
 	var target struct{ TargetID string }
-	c.do("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	c.Do("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	var attached struct{ SessionID string }
-	c.do("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	c.Do("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
 	c.session = attached.SessionID
 	return c
 }
@@ -64,15 +65,15 @@ func pipe(t *testing.T) (r, w *os.File) {
 }
 
 // quit has the browser end by itself: what it has started ends with it, and nothing writes to its directory any more.
-func (c *chromium) quit() {
+func (c *Chromium) quit() {
 	_, _ = fmt.Fprint(c.in, `{"id":0,"method":"Browser.close"}`+"\x00")
 	if err := c.process.EndSoon(); err != nil {
 		c.t.Error(err)
 	}
 }
 
-// do executes a command and decodes its result.
-func (c *chromium) do(method string, params map[string]any, result any) {
+// Do executes a command and decodes its result.
+func (c *Chromium) Do(method string, params map[string]any, result any) {
 	c.t.Helper()
 	c.last++
 	command := map[string]any{"id": c.last, "method": method, "params": params}
@@ -115,54 +116,55 @@ func (c *chromium) do(method string, params map[string]any, result any) {
 	}
 }
 
-func (c *chromium) load(url string) {
+// Load returns when the page is there.
+func (c *Chromium) Load(url string) {
 	c.t.Helper()
 	var loaded struct{ ErrorText string }
-	c.do("Page.navigate", map[string]any{"url": url}, &loaded)
+	c.Do("Page.navigate", map[string]any{"url": url}, &loaded)
 	if loaded.ErrorText != "" {
 		c.t.Fatalf("loading %s: %s", url, loaded.ErrorText)
 	}
-	proctest.Poll(c.t, "the page to be loaded", func() bool { return c.eval(`document.readyState`) == "complete" })
+	proctest.Poll(c.t, "the page to be loaded", func() bool { return c.Eval(`document.readyState`) == "complete" })
 }
 
-// eval is what an expression is on the page, as text.
-func (c *chromium) eval(expression string) string {
+// Eval is what an expression is on the page, as text.
+func (c *Chromium) Eval(expression string) string {
 	c.t.Helper()
 	var got struct {
 		Result           struct{ Value any }
 		ExceptionDetails json.RawMessage
 	}
-	c.do("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &got)
+	c.Do("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &got)
 	if got.ExceptionDetails != nil {
 		c.t.Fatalf("%s: %s", expression, got.ExceptionDetails)
 	}
 	return fmt.Sprint(got.Result.Value)
 }
 
-// screenshots takes one as on a desk and one as on a phone, of the whole page.
-func (c *chromium) screenshots(state string) {
+// Screenshots takes one as on a desk and one as on a phone, of what is seen without scrolling. name begins the names of the files,
+// which go to the directory that SCREENSHOTS names, else among the test's artifacts.
+func (c *Chromium) Screenshots(name string) {
 	c.t.Helper()
 	for _, size := range []struct {
 		name          string
 		width, height int
 	}{{"phone", 390, 844}, {"desk", 1280, 900}} {
-		c.do("Emulation.setDeviceMetricsOverride", map[string]any{
+		c.Do("Emulation.setDeviceMetricsOverride", map[string]any{
 			"width": size.width, "height": size.height, "deviceScaleFactor": 1, "mobile": size.name == "phone",
 		}, &struct{}{})
 		var shot struct{ Data string }
-		c.do("Page.captureScreenshot", map[string]any{}, &shot)
+		c.Do("Page.captureScreenshot", map[string]any{}, &shot)
 		picture, err := base64.StdEncoding.DecodeString(shot.Data)
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		path := filepath.Join(screenshotDir(c.t), fmt.Sprintf("fastapi-%s-%s.png", state, size.name))
+		path := filepath.Join(screenshotDir(c.t), fmt.Sprintf("%s-%s.png", name, size.name))
 		if err := os.WriteFile(path, picture, 0o600); err != nil {
 			c.t.Fatal(err)
 		}
 	}
 }
 
-// screenshotDir is where pictures go: what SCREENSHOTS names, else among the test's artifacts.
 func screenshotDir(t *testing.T) string {
 	t.Helper()
 	dir := os.Getenv("SCREENSHOTS")
