@@ -74,11 +74,11 @@ test-browser: ## Run the tests in Chromium and Firefox (Debian's; installed if m
 	@export SCREENSHOTS="$${SCREENSHOTS:-$$(mktemp -d -t caddy-redis-sse-screenshots-XXXXXX)}"; echo "pictures of the demo page: $$SCREENSHOTS"; \
 	go test -race -tags browser -count 1 -parallel 6 -timeout 10m $(TESTFLAGS) ./internal/browsertest
 
-test-clients: ## Run the code of the README, docs/clients.md and the guides (Python, Node, PHP, Ruby, Go, Chromium), examples/compose and examples/fastapi; installs what is missing
+test-clients: ## Run the code of the README, docs/clients.md and the guides (Python, Node, PHP, Ruby, Go, Chromium), examples/ai-chat, compose and fastapi; installs what is missing
 	@scripts/install-test-tools.sh
 	@scripts/install-browsers.sh
 	@scripts/install-client-tools.sh
-	go test -race -tags clients -count 1 -parallel 12 -timeout 10m $(TESTFLAGS) ./internal/clientstest ./examples/compose ./examples/fastapi
+	go test -race -tags clients -count 1 -parallel 12 -timeout 10m $(TESTFLAGS) ./internal/clientstest ./examples/ai-chat ./examples/compose ./examples/fastapi
 
 test-monitoring: export PICTURE := $(PICTURE)
 test-monitoring: ## Run examples/monitoring: Prometheus (Debian's; installed if missing) asks gateways with a fault each, and the commands of docs/operations; PICTURE=docs/operations/dashboard.svg draws it anew
@@ -114,8 +114,8 @@ lint: ## Check formatting, go vet, staticcheck, the workflows
 	$(call each,go run $(STATICCHECK) ./...)
 	go vet -tags browser ./internal/browsertest
 	go run $(STATICCHECK) -tags browser ./internal/browsertest
-	go vet -tags clients ./internal/clientstest ./examples/compose ./examples/fastapi
-	go run $(STATICCHECK) -tags clients ./internal/clientstest ./examples/compose ./examples/fastapi
+	go vet -tags clients ./internal/clientstest ./examples/ai-chat ./examples/compose ./examples/fastapi
+	go run $(STATICCHECK) -tags clients ./internal/clientstest ./examples/ai-chat ./examples/compose ./examples/fastapi
 	go vet -tags monitoring ./internal/monitoringtest
 	go run $(STATICCHECK) -tags monitoring ./internal/monitoringtest
 	go vet -tags promises ./internal/promises

@@ -31,7 +31,7 @@ var examples = map[string]func(t *testing.T){
 }
 
 // ownTests are the folders with tests of their own: in them, or in full_example_test.go or systemd_linux_test.go.
-var ownTests = []string{"compose", "demo", "fastapi", "full", "systemd"}
+var ownTests = []string{"ai-chat", "compose", "demo", "fastapi", "full", "systemd"}
 
 func TestExamples(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(examples)) {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what runs the clients of the README, of docs/clients.md and of
-# examples/compose and examples/fastapi on a Debian machine: Python, PHP, Ruby and Node with their
+# examples/ai-chat, compose and fastapi on a Debian machine: Python, PHP, Ruby and Node with their
 # libraries, from Debian or npm.
 set -eu
 cd "$(dirname "$0")/.."

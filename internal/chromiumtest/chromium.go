@@ -127,14 +127,14 @@ func (c *Chromium) Load(url string) {
 	proctest.Poll(c.t, "the page to be loaded", func() bool { return c.Eval(`document.readyState`) == "complete" })
 }
 
-// Eval is what an expression is on the page, as text.
+// Eval is what an expression is on the page, as text. Of a promise it is what comes of it.
 func (c *Chromium) Eval(expression string) string {
 	c.t.Helper()
 	var got struct {
 		Result           struct{ Value any }
 		ExceptionDetails json.RawMessage
 	}
-	c.Do("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &got)
+	c.Do("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}, &got)
 	if got.ExceptionDetails != nil {
 		c.t.Fatalf("%s: %s", expression, got.ExceptionDetails)
 	}

@@ -1,0 +1,364 @@
+//go:build clients && linux
+
+package aichat_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
+)
+
+// told is what a page knows of an answer by its stream.
+type told struct {
+	stream   *ssetest.Stream
+	answer   int
+	question string
+	text     string
+	gaps     int
+	messages int
+	ended    bool
+}
+
+func (v *visitor) listen(chat string, opts ...ssetest.Option) *told {
+	v.e.t.Helper()
+	return &told{stream: ssetest.Open(v.e.t, v.client, v.e.url+chat+"/events", opts...)}
+}
+
+// take takes the next event as the page does.
+func (s *told) take(t *testing.T) {
+	t.Helper()
+	event := s.stream.NextAfterCursors()
+	switch {
+	case event.Type == "gap":
+		s.gaps++
+		return
+	case event.Data == "[DONE]":
+		s.ended = true
+		return
+	}
+	var m struct {
+		Answer   int
+		Question string
+		Text     string
+		Whole    *string
+	}
+	if err := json.Unmarshal([]byte(event.Data), &m); err != nil || m.Answer == 0 {
+		t.Fatalf("%+v: %v", event, err)
+	}
+	s.messages++
+	s.answer = m.Answer
+	s.text += m.Text
+	if m.Question != "" {
+		s.question, s.text = m.Question, ""
+	}
+	if m.Whole != nil {
+		s.text = *m.Whole
+	}
+}
+
+func (s *told) until(t *testing.T, text string) {
+	t.Helper()
+	for s.text != text {
+		s.take(t)
+		if s.ended || len(s.text) > len(text) {
+			t.Fatalf("got %q, want %q", s.text, text)
+		}
+	}
+}
+
+func (s *told) untilEnd(t *testing.T) {
+	t.Helper()
+	for !s.ended {
+		s.take(t)
+	}
+	proctest.Await(t, "the stream to end", s.stream.Ended())
+	if err := s.stream.Err(); err != nil {
+		t.Errorf("the stream has not ended properly: %v", err)
+	}
+}
+
+const (
+	firstHalf  = "The first half of it, word for word, 😀 and "
+	secondHalf = "the second one, up to the end."
+	all        = firstHalf + secondHalf
+)
+
+// Who comes in the middle of an answer, after a cut, or before it began, gets the whole of it, and its end.
+func TestAnAnswerIsWholeWheneverSomebodyComes(t *testing.T) {
+	t.Parallel()
+	e := startExample(t)
+	v := e.visitor()
+	chat := v.start("What is it?")
+	early := v.listen(chat)
+	e.model.words(firstHalf)
+	early.until(t, firstHalf)
+
+	late := v.listen(chat) // a second tab, or this one after a refresh
+	late.until(t, firstHalf)
+	if late.question != "What is it?" || late.messages > 5 {
+		t.Errorf("who comes late was told %q in %d messages", late.question, late.messages)
+	}
+	e.toVisitor.Reset()
+	proctest.Await(t, "the stream to be cut", early.stream.Ended())
+	e.model.words("the second one, ")
+	early.stream = ssetest.Open(t, v.client, e.url+chat+"/events", ssetest.WithLastEventID(early.stream.LastEventID()))
+	early.until(t, firstHalf+"the second one, ")
+	if now := v.stored(chat).Answers[0]; now.State != "writing" || now.Answer != "" {
+		t.Errorf("in the works there is %+v", now)
+	}
+	e.model.words("up to the end.")
+	e.model.end()
+	early.untilEnd(t)
+	if early.text != all || early.gaps > 0 {
+		t.Errorf("%d gaps, %q", early.gaps, early.text)
+	}
+	want := stored{Title: "What is it?", Answers: []answer{{early.answer, "What is it?", "first", "finished", all, ""}}}
+	if got := v.stored(chat); got.Title != want.Title || !slices.Equal(got.Answers, want.Answers) {
+		t.Errorf("stored is %+v, want %+v", got, want)
+	}
+	v.wantAfterEnd(chat, early)
+}
+
+// wantAfterEnd checks that who comes back after the end is told that there is no more, and that who comes anew waits for what comes.
+func (v *visitor) wantAfterEnd(chat string, s *told) {
+	e, t := v.e, v.e.t
+	t.Helper()
+	back := ssetest.Do(t, v.client, e.url+chat+"/events", ssetest.WithLastEventID(s.stream.LastEventID()))
+	if _ = back.Body.Close(); back.StatusCode != http.StatusNoContent {
+		t.Errorf("who comes back after the end gets %s", back.Status)
+	}
+	next := v.listen(chat)
+	v.want(http.StatusAccepted, http.MethodPost, "/api"+chat+"/questions", asked{"question": "And then?"})
+	e.model.words("Then that.")
+	e.model.end()
+	next.untilEnd(t)
+	if next.question != "And then?" || next.text != "Then that." {
+		t.Errorf("the next answer is %q to %q", next.text, next.question)
+	}
+}
+
+func TestStop(t *testing.T) {
+	t.Parallel()
+	e := startExample(t)
+	v := e.visitor()
+	chat := v.start("Go on for ever")
+	s := v.listen(chat)
+	e.model.words(firstHalf)
+	s.until(t, firstHalf)
+	v.want(http.StatusConflict, http.MethodPost, "/api"+chat+"/questions", asked{"question": "And?"})
+	v.want(http.StatusAccepted, http.MethodPost, "/api"+chat+"/stop", nil)
+	s.untilEnd(t)
+	if got := v.stored(chat).Answers; len(got) != 1 || got[0].State != "stopped" || got[0].Answer != firstHalf {
+		t.Errorf("stored is %+v", got)
+	}
+	v.want(http.StatusAccepted, http.MethodPost, "/api"+chat+"/stop", nil) // once more does no harm
+}
+
+// Nobody but its owner sees a chat, whatever they know of it.
+func TestOnlyTheOwnerHasAChat(t *testing.T) {
+	t.Parallel()
+	e := startExample(t)
+	v, other, nobody := e.visitor(), e.visitor(), e.visitor()
+	chat, others := v.start("A secret?"), other.start("Another one?")
+	for _, path := range []string{"/events", ""} {
+		of := chat + path
+		if path == "" {
+			of = "/api" + chat
+		}
+		for name, stranger := range map[string]*visitor{"another visitor": other, "one without a cookie": nobody} {
+			if status, answer := stranger.do(http.MethodGet, of, nil); status != http.StatusNotFound {
+				t.Errorf("%s gets %d, %q of %s", name, status, answer, of)
+			}
+		}
+	}
+	for _, path := range []string{"/questions", "/stop", "/again"} {
+		other.want(http.StatusNotFound, http.MethodPost, "/api"+chat+path, asked{"question": "x"})
+	}
+	other.want(http.StatusNotFound, http.MethodDelete, "/api"+chat, nil)
+	for _, path := range []string{"/chats/" + strings.Repeat("0", 32) + "/events", others + "/events/", "/chats/*/events"} {
+		if status, _ := v.do(http.MethodGet, path, nil); status == http.StatusOK {
+			t.Errorf("%s is a stream", path)
+		}
+	}
+	if status, list := nobody.do(http.MethodGet, "/api/chats", nil); status != http.StatusOK || list != "[]" {
+		t.Errorf("who is new has the chats %s", list)
+	}
+	v.want(http.StatusNoContent, http.MethodDelete, "/api"+chat, nil)
+	v.want(http.StatusNotFound, http.MethodGet, "/api"+chat, nil)
+	other.want(http.StatusOK, http.MethodGet, "/api"+others, nil)
+}
+
+// A link has another device see the same chats, once.
+func TestALinkIsForAnotherDevice(t *testing.T) {
+	t.Parallel()
+	e := startExample(t)
+	v, device, thief := e.visitor(), e.visitor(), e.visitor()
+	device.want(http.StatusNotFound, http.MethodPost, "/api/links", nil)
+	chat := v.start("Here?")
+	var link struct{ Token string }
+	v.want(http.StatusCreated, http.MethodPost, "/api/links", nil, &link)
+	thief.want(http.StatusNotFound, http.MethodPost, "/api/links/use", asked{"token": link.Token + "x"})
+	device.want(http.StatusNoContent, http.MethodPost, "/api/links/use", asked{"token": link.Token})
+	thief.want(http.StatusNotFound, http.MethodPost, "/api/links/use", asked{"token": link.Token})
+	there := device.listen(chat)
+	e.model.words(firstHalf)
+	there.until(t, firstHalf)
+	site, err := url.Parse(e.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one, two := v.client.Jar.Cookies(site), device.client.Jar.Cookies(site); len(one) != 1 || len(two) != 1 || one[0].Value == two[0].Value {
+		t.Errorf("the sessions are %q and %q, want one each", one, two)
+	}
+}
+
+// While Redis is away the model writes on. The stream tells of the gap, and gets the whole answer when Redis is back.
+func TestAnOutageOfRedisCostsNothing(t *testing.T) {
+	t.Parallel()
+	e := startExample(t)
+	v := e.visitor()
+	chat := v.start("What is it?")
+	s := v.listen(chat)
+	e.model.words(firstHalf)
+	s.until(t, firstHalf)
+	e.redis.Kill()
+	e.model.words("the second one, ")
+	proctest.Poll(t, "the app to say that nothing arrives", func() bool { return v.stored(chat).Held })
+	v.want(http.StatusServiceUnavailable, http.MethodPost, "/api"+chat+"/stop", nil)
+	v.want(http.StatusServiceUnavailable, http.MethodPost, "/api/chats", asked{"question": "Another one?"})
+	if status, list := v.do(http.MethodGet, "/api/chats", nil); status != http.StatusOK || strings.Contains(list, "Another") {
+		t.Errorf("a question that could not be asked is there: %s", list)
+	}
+	e.redis.Restart()
+	s.until(t, firstHalf+"the second one, ")
+	if s.gaps != 1 {
+		t.Errorf("%d gaps were told", s.gaps)
+	}
+	e.model.words("up to the end.")
+	e.model.end()
+	s.untilEnd(t)
+	if s.text != all {
+		t.Errorf("in the end there is %q", s.text)
+	}
+	after := v.listen(v.start("And now?"))
+	e.model.words(firstHalf)
+	if after.until(t, firstHalf); after.gaps > 0 {
+		t.Error("an answer that has begun after the outage has a gap")
+	}
+}
+
+// An answer that ends while Redis is away is there at once for who asks the app, and its end is told later.
+func TestAnEndInAnOutageIsToldLater(t *testing.T) {
+	t.Parallel()
+	e := startExample(t)
+	v := e.visitor()
+	chat := v.start("What is it?")
+	s := v.listen(chat)
+	e.model.words(firstHalf)
+	s.until(t, firstHalf)
+	e.redis.Kill()
+	e.model.words(secondHalf)
+	e.model.end()
+	if got := v.awaitState(chat, "finished"); got.Answer != all {
+		t.Errorf("stored is %+v", got)
+	}
+	e.redis.Restart()
+	s.untilEnd(t)
+}
+
+// Where only Caddy loses something on its way nobody knows but the gap. All of the answer is told again to who asks for it.
+func TestALossOnTheWayIsToldAndMended(t *testing.T) {
+	t.Parallel()
+	e := startExample(t)
+	v := e.visitor()
+	chat := v.start("What is it?")
+	s := v.listen(chat)
+	e.model.words(firstHalf)
+	s.until(t, firstHalf)
+	e.loseOnTheWay(chat, "the second one, ")
+	for s.gaps == 0 {
+		s.take(t)
+	}
+	e.model.words("up to the end.")
+	s.until(t, firstHalf+"up to the end.") // with a hole
+	v.want(http.StatusAccepted, http.MethodPost, "/api"+chat+"/again", nil)
+	s.until(t, all)
+	late := v.listen(chat)
+	late.until(t, all)
+	e.model.end()
+	s.untilEnd(t)
+}
+
+// loseOnTheWay has a part of an answer be lost between Redis and Caddy, which comes back. Another subscriber gets it, as another
+// Caddy would, so that the worker takes it for delivered.
+func (e *example) loseOnTheWay(chat, text string) {
+	e.t.Helper()
+	there := e.redis.Client().Subscribe(e.t.Context(), "chat:"+strings.TrimPrefix(chat, "/chats/"))
+	defer there.Close()
+	if _, err := there.Receive(e.t.Context()); err != nil {
+		e.t.Fatal(err)
+	}
+	e.toRedis.SetDropToClient(true)
+	e.model.words(text)
+	for got := ""; !strings.HasSuffix(got, text); {
+		m, err := there.ReceiveMessage(e.t.Context())
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		var part struct{ Text string }
+		if err := json.Unmarshal([]byte(m.Payload), &part); err != nil {
+			e.t.Fatal(err)
+		}
+		got += part.Text
+	}
+	e.toRedis.Reset()
+	e.toRedis.SetDropToClient(false)
+}
+
+// An answer whose worker is killed is not waited for for ever.
+func TestAKilledWorkerIsTold(t *testing.T) {
+	t.Parallel()
+	e := startExample(t)
+	v := e.visitor()
+	chat := v.start("What is it?")
+	s := v.listen(chat)
+	e.model.words(firstHalf)
+	s.until(t, firstHalf)
+	e.app.Kill()
+	e.redis.Do("SET", "alive:1", 1) // however long the start takes
+	e.startApp()
+	if got := v.stored(chat).Answers[0]; got.State != "writing" {
+		t.Errorf("with a worker that has just been alive the answer is %+v", got)
+	}
+	e.redis.Do("DEL", "alive:1") // as after 10 s
+	if got := v.stored(chat).Answers[0]; got.State != "failed" || got.Error != "The answer was interrupted." {
+		t.Errorf("the answer is %+v", got)
+	}
+	s.untilEnd(t)
+	v.want(http.StatusAccepted, http.MethodPost, "/api"+chat+"/questions", asked{"question": "Once more?"})
+}
+
+// An app that is told to end stores what there is of its answers, and says so.
+func TestAnExitOfTheAppInterruptsAnswers(t *testing.T) {
+	t.Parallel()
+	e := startExample(t)
+	v := e.visitor()
+	chat := v.start("What is it?")
+	s := v.listen(chat)
+	e.model.words(firstHalf)
+	s.until(t, firstHalf)
+	e.app.Signal(t, syscall.SIGTERM)
+	s.untilEnd(t)
+	proctest.Await(t, "uvicorn to end", e.app.Exited())
+	e.startApp()
+	if got := v.stored(chat).Answers[0]; got.State != "failed" || got.Answer != firstHalf {
+		t.Errorf("stored is %+v", got)
+	}
+}
