@@ -15,6 +15,7 @@ import (
 // examples are the folders here and what runs each: its own files, in the real binary, with a real Redis.
 var examples = map[string]func(t *testing.T){
 	"access-log":     testAccessLog,
+	"ai-protocols":   testAIProtocols,
 	"backend-chosen": testBackendChosen,
 	"basic":          testBasic,
 	"behind-caddy":   testBehindCaddy,
