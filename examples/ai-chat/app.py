@@ -49,8 +49,9 @@ def own_chat(chat: str, owner: str | None = Depends(owner)) -> str:
 
 
 @app.exception_handler(redis.RedisError)
-async def without_redis(request: Request, err: redis.RedisError) -> Response:
-    writer.log.warning("%s %s: %s", request.method, request.url.path, err)
+@app.exception_handler(writer.Overloaded)
+async def not_now(request: Request, err: Exception) -> Response:
+    writer.log.warning("%s %s: %r", request.method, request.url.path, err)
     return Response(status_code=503)
 
 

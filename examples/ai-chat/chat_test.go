@@ -161,6 +161,31 @@ func TestStop(t *testing.T) {
 	v.want(http.StatusAccepted, http.MethodPost, "/api"+chat+"/stop", nil) // once more does no harm
 }
 
+// More answers than the app takes at a time are refused, and so is a question that is no question.
+func TestWhatIsTooMuchIsRefused(t *testing.T) {
+	t.Parallel()
+	e := startExample(t, "CHAT_MOST=2")
+	v := e.visitor()
+	for _, question := range []string{"", strings.Repeat("x", 20_001)} {
+		v.want(http.StatusUnprocessableEntity, http.MethodPost, "/api/chats", asked{"question": question})
+	}
+	v.want(http.StatusRequestEntityTooLarge, http.MethodPost, "/api/chats", asked{"question": strings.Repeat("x", 300<<10)})
+	var chats []string
+	for range 2 {
+		chats = append(chats, v.start("One more?"))
+	}
+	v.want(http.StatusServiceUnavailable, http.MethodPost, "/api/chats", asked{"question": "Too many?"})
+	if _, list := v.do(http.MethodGet, "/api/chats", nil); strings.Contains(list, "Too many?") {
+		t.Error("a question that was refused is there")
+	}
+	v.want(http.StatusAccepted, http.MethodPost, "/api"+chats[0]+"/stop", nil)
+	v.awaitState(chats[0], "stopped")
+	proctest.Poll(t, "room for another question", func() bool {
+		status, _ := v.do(http.MethodPost, "/api/chats", asked{"question": "And now?"})
+		return status == http.StatusCreated
+	})
+}
+
 // Nobody but its owner sees a chat, whatever they know of it.
 func TestOnlyTheOwnerHasAChat(t *testing.T) {
 	t.Parallel()

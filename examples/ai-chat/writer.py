@@ -22,6 +22,7 @@ ALIVE = 10  # seconds after which an answer whose worker has said nothing is tak
 LOOK = 0.25  # seconds between two looks at what is asked of a worker
 AGAIN = 0.5  # seconds until a PUBLISH that failed is tried again
 END_TRIES = 600  # how often the end is told until somebody takes it: five minutes, and more if Redis answers late
+MOST = int(os.environ.get("CHAT_MOST", "100"))  # answers of this process in the works at a time; more are refused with a 503
 LONGEST = 200_000  # characters: an answer is one message of Redis when it is told as a whole, and Caddy takes 1 MiB
 
 log = logging.getLogger("uvicorn.error")
@@ -33,8 +34,14 @@ def channel_of(chat: str) -> str:
     return f"chat:{chat}"
 
 
+class Overloaded(Exception):
+    """MOST answers are in the works."""
+
+
 async def begin(chat: str, answer: int, question: str, model: str) -> None:
     """Tells of the question before anybody can ask for the answer: who comes from here on gets it from its beginning."""
+    if len(writers) >= MOST:
+        raise Overloaded
     beginning = {"answer": answer, "question": question, "model": model}
     await client.publish(channel_of(chat), json.dumps(beginning))
     writer = writers[answer] = Writer(chat, answer, model)

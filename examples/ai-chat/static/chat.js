@@ -51,6 +51,7 @@ function open(id) {
 function heardOf(message) {
   heard = Date.now();
   trouble.held = false;
+  const atEnd = follows(); // before there is more
   const of = exchange(message.answer);
   if ("question" in message) {
     of.asked(message.question);
@@ -60,6 +61,7 @@ function heardOf(message) {
   if ("text" in message) of.add(message.text);
   if ("whole" in message) of.whole(message.whole);
   draw();
+  if (atEnd) follow();
 }
 
 function ended() {
@@ -83,9 +85,14 @@ function exchange(id) {
   return made;
 }
 
+function forget(id) {
+  exchanges.get(id)?.node.remove();
+  exchanges.delete(id);
+}
+
 // refetch takes what the app has stored. The stream was there first, so that nothing falls between the two.
 async function refetch() {
-  const of = chat;
+  const of = chat, before = [...exchanges.keys()];
   let response;
   try {
     response = await fetch(`/api/chats/${of}`);
@@ -102,6 +109,8 @@ async function refetch() {
   known = true;
   title(stored.title);
   trouble.held = stored.held;
+  const ids = new Set(stored.answers.map((each) => each.id));
+  before.filter((id) => !ids.has(id)).forEach(forget); // asked, and then it could not be
   for (const each of stored.answers) {
     const here = exchange(each.id);
     here.asked(each.question);

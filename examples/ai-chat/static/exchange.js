@@ -76,7 +76,7 @@ export class Exchange {
     this.part("waiting").hidden = !writing || this.text !== "";
     this.part("missing").hidden = !this.missing;
     this.part("over").hidden = !["stopped", "failed"].includes(this.state);
-    this.part("why").textContent = this.state === "stopped" ? "You stopped this answer." : this.error ?? "";
+    this.part("why").textContent = this.state === "stopped" ? "This answer was stopped." : this.error ?? "";
     this.part("copy").hidden = writing || !this.text;
     if (follow) this.use.follow();
   }
