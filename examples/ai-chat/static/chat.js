@@ -300,11 +300,12 @@ function markChats() {
 
 // On a phone the list is over the chat.
 function side(shown) {
+  const was = document.body.classList.contains("side");
   document.body.classList.toggle("side", shown);
   byId("menu").setAttribute("aria-expanded", String(shown));
   document.querySelector("main").inert = shown && !wide.matches;
   if (shown) byId("new").focus();
-  else if (!wide.matches) byId("menu").focus();
+  else if (was) byId("menu").focus();
 }
 
 function go(path) {
