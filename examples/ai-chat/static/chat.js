@@ -1,5 +1,6 @@
 import { Exchange } from "./exchange.js";
 import { copy } from "./markdown.js";
+import { post } from "./post.js";
 import { listen } from "./stream.js";
 
 const LOOK = 3_000; // ms without a word of an answer in the works, after which the app is asked what it knows
@@ -135,24 +136,9 @@ setInterval(() => {
 
 // What is asked of the app
 
-async function post(path, body) {
-  const response = await fetch(path, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body ?? {}),
-  });
-  if (!response.ok) throw new Error(reason(response.status));
-  return response.status === 204 ? null : response.json();
-}
-
-function reason(status) {
-  if (status === 409) return "an answer is being written.";
-  if (status === 422) return "the question is too long.";
-  if (status >= 500) return "the server cannot do it right now. Try again in a moment.";
-  return `the server answered with status ${status}.`;
-}
-
 async function ask(question) {
   if (!question.trim() || asking || inTheWorks()) return;
-  const from = chat, body = { question, model: byId("model").value };
+  const from = chat, body = { question, model: byId("model").value || undefined }; // before the names are here: the app's choice
   asking = true;
   fail("");
   draw();
@@ -172,7 +158,7 @@ async function ask(question) {
     fetchChats();
   } catch (err) {
     asking = false;
-    if (from === chat) fail(`Not sent: ${err instanceof TypeError ? "there is no connection." : err.message}`);
+    if (from === chat) fail(`Not sent: ${err.message}`);
   }
   draw();
 }
@@ -184,7 +170,7 @@ async function stop() {
   try {
     await post(`/api/chats/${of}/stop`);
   } catch (err) {
-    if (of === chat) fail(`Not stopped: ${err instanceof TypeError ? "there is no connection." : err.message}`);
+    if (of === chat) fail(`Not stopped: ${err.message}`);
     stopping = false;
     draw();
   }
@@ -197,7 +183,7 @@ async function again(one) {
     fail("");
     refetch();
   } catch (err) {
-    fail(`Not loaded: ${err instanceof TypeError ? "there is no connection." : err.message}`);
+    fail(`Not loaded: ${err.message}`);
   }
 }
 
