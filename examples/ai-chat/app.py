@@ -56,7 +56,11 @@ async def not_now(request: Request, err: Exception) -> Response:
 
 
 @app.middleware("http")
-async def page_headers(request: Request, call_next) -> Response:
+async def own_pages_only(request: Request, call_next) -> Response:
+    # Browsers say so of what another site's page has them send. Such a request has no cookie, but it costs an answer.
+    foreign = request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
+    if foreign and request.method not in ("GET", "HEAD"):
+        return Response(status_code=403)
     response = await call_next(request)
     response.headers.update(PAGE_HEADERS)
     response.headers["Cache-Control"] = "no-store" if request.url.path.startswith("/api/") else "no-cache"

@@ -166,7 +166,7 @@ func TestStop(t *testing.T) {
 	v.want(http.StatusAccepted, http.MethodPost, "/api"+chat+"/stop", nil) // once more does no harm
 }
 
-// More answers than the app takes at a time are refused, and so is a question that is no question.
+// More answers than the app takes at a time are refused, and so are a question that is none, and one of another site's page.
 func TestWhatIsTooMuchIsRefused(t *testing.T) {
 	t.Parallel()
 	e := startExample(t, "CHAT_MOST=2")
@@ -175,6 +175,11 @@ func TestWhatIsTooMuchIsRefused(t *testing.T) {
 		v.want(http.StatusUnprocessableEntity, http.MethodPost, "/api/chats", asked{"question": question})
 	}
 	v.want(http.StatusRequestEntityTooLarge, http.MethodPost, "/api/chats", asked{"question": strings.Repeat("x", 300<<10)})
+	foreign := ssetest.Do(t, v.client, e.url+"/api/chats", ssetest.WithMethod(http.MethodPost),
+		ssetest.WithHeader("Sec-Fetch-Site", "cross-site"), ssetest.WithBody(strings.NewReader(`{"question":"From elsewhere?"}`)))
+	if _ = foreign.Body.Close(); foreign.StatusCode != http.StatusForbidden {
+		t.Errorf("a page of another site gets %s", foreign.Status)
+	}
 	var chats []string
 	for range 2 {
 		chats = append(chats, v.start("One more?"))
