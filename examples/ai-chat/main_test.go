@@ -34,7 +34,8 @@ type example struct {
 	url   string // as a visitor has it
 
 	appAddr   string
-	toRedis   *redistest.Proxy // Caddy's way, not the app's
+	fromApp   *redistest.Proxy // to Redis
+	toRedis   *redistest.Proxy // from Caddy
 	toVisitor *redistest.Proxy // from Caddy
 }
 
@@ -43,8 +44,8 @@ type example struct {
 func startExample(t *testing.T, env ...string) *example {
 	t.Helper()
 	e := &example{t: t, redis: redistest.Start(t), dir: t.TempDir(), model: startModel(t), appAddr: proctest.FreeAddr(t)}
-	e.toRedis = redistest.NewProxy(t, e.redis.Addr())
-	e.env = append([]string{"PYTHONDONTWRITEBYTECODE=1", "REDIS_URL=" + e.redis.URL(), "CHAT_DB=" + filepath.Join(e.dir, "chat.db"),
+	e.fromApp, e.toRedis = redistest.NewProxy(t, e.redis.Addr()), redistest.NewProxy(t, e.redis.Addr())
+	e.env = append([]string{"PYTHONDONTWRITEBYTECODE=1", "REDIS_URL=" + e.fromApp.URL(), "CHAT_DB=" + filepath.Join(e.dir, "chat.db"),
 		"OPENAI_BASE_URL=" + e.model.url, "OPENAI_API_KEY=" + key, "OPENAI_MODELS=first,second"}, env...)
 	e.startApp()
 	e.startCaddy()

@@ -14,6 +14,8 @@ import logging
 import os
 
 import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 import models
 import store
@@ -26,7 +28,9 @@ MOST = int(os.environ.get("CHAT_MOST", "100"))  # answers of this process in the
 LONGEST = 200_000  # characters: an answer is one message of Redis when it is told as a whole, and Caddy takes 1 MiB
 
 log = logging.getLogger("uvicorn.error")
-client = redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), socket_timeout=5, socket_connect_timeout=5)
+URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+# What is sent again after a timeout, as redis-py does from version 6 on, can be a piece twice.
+client = redis.from_url(URL, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
 writers: dict[int, "Writer"] = {}  # by answer: those of this process
 
 
