@@ -62,6 +62,10 @@ func TestAnEndInAnOutageIsToldLater(t *testing.T) {
 	if got := v.awaitState(chat, "finished"); got.Answer != all {
 		t.Errorf("stored is %+v", got)
 	}
+	v.want(http.StatusServiceUnavailable, http.MethodPost, "/api"+chat+"/questions", asked{"question": "And now?"})
+	if got := v.stored(chat).Answers; len(got) != 1 {
+		t.Errorf("a question that could not be asked is there: %+v", got)
+	}
 	e.redis.Restart()
 	s.untilEnd(t)
 }
