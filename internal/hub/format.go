@@ -147,7 +147,7 @@ func (f *Format) parseComments(w Wire) (err error) {
 	}
 	f.gapData, err = parseTemplate(w.GapData)
 	if err != nil {
-		return fmt.Errorf("gap_data is %q: %w", w.GapData, err)
+		return fmt.Errorf("gap_data is %.200q: %w", w.GapData, err)
 	}
 	return nil
 }
