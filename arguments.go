@@ -172,9 +172,13 @@ func readMatch(to *[]Match) func(*reading) error {
 	return func(r *reading) error {
 		args := r.RemainingArgs()
 		if len(args) < 2 || slices.Contains(args, "") {
-			return r.usage(args)
+			return r.usage(nil) // as if there were none: perhaps a {$NAME} has left nothing
 		}
-		switch kind, texts := args[0], args[1:]; kind {
+		kind, texts := args[0], args[1:]
+		if err := r.checkList(r.now.name, texts, func(string) error { return nil }); err != nil {
+			return err
+		}
+		switch kind {
 		case "data":
 			*to = append(*to, Match{Data: texts})
 		case "event":

@@ -2,7 +2,6 @@ package redissse
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -45,9 +44,6 @@ func (h *Handler) asked(r *http.Request) (channels []string, at hub.Start, err e
 	}
 	if channels, err = requestChannels(r, h.channels); err != nil {
 		return nil, at, asksWrongly(invalidChannel, err)
-	}
-	if h.wire.format.HasEnd() && len(channels) > 1 {
-		return nil, at, asksWrongly(invalidChannel, fmt.Errorf("the stream is of one channel, %d are asked for", len(channels)))
 	}
 	if at, err = h.wire.start(r); err != nil {
 		return nil, at, asksWrongly(invalidStart, err)

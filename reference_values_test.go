@@ -135,7 +135,7 @@ func (o *referenceOption) sample(t *testing.T, options []*referenceOption) strin
 	case "<data>":
 		return o.line(options, "field x")
 	case "<answer>":
-		return o.line(options, "204")
+		return "from start\n" + o.line(options, "204")
 	case "<kind>":
 		return "gap_data x\n" + o.line(options, "comments")
 	case "<template>":

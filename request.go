@@ -131,12 +131,15 @@ func parseLast(value string) (hub.Start, error) {
 	return hub.FromLast(int(n)), nil
 }
 
+// fromLive is the default of from.
+const fromLive = "live"
+
 // parseFrom reads the configured start: live, start, unfinished, last <n> or since <duration>. f is the
 // format of the streams, nil if that is not known yet.
 func parseFrom(s string, f *hub.Format) (hub.Start, error) {
 	word, value, _ := strings.Cut(s, " ")
 	switch {
-	case s == "live" || s == "":
+	case s == fromLive || s == "":
 		return hub.Start{}, nil
 	case s == "start":
 		return hub.FromStart(), nil

@@ -1,6 +1,7 @@
 package redissse
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -70,19 +71,22 @@ func (w *wire) resolve(o wireOptions) (err error) {
 	if o.empty != "" && o.empty != emptyWait && o.empty != emptyNoContent {
 		return fmt.Errorf("empty is %q, want wait or 204", o.empty)
 	}
-	return w.checkAnswers(o.channels, o.patterns)
+	return w.checkAnswers(o)
 }
 
 // checkAnswers checks the options that are about answers: a stream has one end, and whose it is must be clear.
-func (w *wire) checkAnswers(channels, patterns []string) error {
-	alone := len(channels) == 1 && len(patterns) == 0
-	switch all := slices.Concat(channels, patterns); {
+func (w *wire) checkAnswers(o wireOptions) error {
+	alone := len(o.channels) == 1 && len(o.patterns) == 0
+	isLive := o.from == "" || o.from == fromLive
+	switch all := slices.Concat(o.channels, o.patterns); {
 	case w.format.HasEnd() && !alone:
 		return fmt.Errorf("end needs a stream of one channel, this one is of %q: whose end would it be?", all)
 	case w.format.HasBegin() && !alone:
 		return fmt.Errorf("begin needs a stream of one channel, this one is of %q: whose beginning would it be?", all)
 	case w.format.HasBegin() && !w.from.IsWhole() && !w.clientFrom:
-		return errors.New("begin needs from start or from unfinished: a stream from elsewhere begins in the middle")
+		return fmt.Errorf("begin needs from start or from unfinished, and from is %q: a stream from there begins in the middle", cmp.Or(o.from, fromLive))
+	case w.noContent && isLive && !w.clientFrom:
+		return errors.New("empty is \"204\", and from is \"live\": each stream would begin with nothing, and no client ever get one")
 	}
 	return nil
 }
