@@ -28,13 +28,32 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 		h.stalled.warn(h.claim.log, "clients that stall are disconnected", zap.String("route", h.route), zap.String("client_ip", clientIP(r)),
 			zap.Duration("stall_timeout", h.stallTimeout), zap.Duration("age", time.Since(d.opened)))
 	}
-	if h.wire.isUnfinished(end) || d.cut && r.ProtoMajor == 3 {
-		// An unfinished stream has no proper end. And of one that is cut over HTTP/3, the end of the response would wait behind what the client has not
+	switch {
+	case d.cut && r.ProtoMajor == 3:
+		// The end of the response would wait behind what the client has not
 		// taken, and an exit for the stream. This resets it. (Of the other
 		// protocols, a deadline that passed has done so.)
 		panic(http.ErrAbortHandler)
+	case h.wire.isUnfinished(end):
+		breakOff(r)
 	}
 	return nil
+}
+
+// lastWordsTake is how long what has been written has to arrive before a reset over HTTP/3, which takes with it
+// what is still on the way: a round trip of a phone. What gets lost the client has from its next stream.
+const lastWordsTake = 300 * time.Millisecond
+
+// breakOff has a response not end properly: over HTTP/1.1 its last chunk is missing, of the others the stream is reset.
+// All that was written must have been flushed. It does not return.
+func breakOff(r *http.Request) {
+	if r.ProtoMajor == 3 {
+		select {
+		case <-time.After(lastWordsTake):
+		case <-r.Context().Done():
+		}
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // asked returns what a request asks for, unless it is not valid.

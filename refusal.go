@@ -21,7 +21,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, reason error) e
 	h.drain.closeConnection(w, r)
 	h.metrics.refuse(limitOf(reason))
 	h.turnedAway.warn(h.claim.log, "streams are turned away", zap.String("route", h.route), zap.NamedError("newest_reason", reason))
-	return turnAway(w, r, reason)
+	err := turnAway(w, r, reason)
+	if h.wire.format.HasEnd() && wantsEvents(r) && http.NewResponseController(w).Flush() == nil {
+		breakOff(r) // one that ends properly is all of an answer, and an EventSource comes back all the same
+	}
+	return err
 }
 
 func limitOf(reason error) streamLimitName {
