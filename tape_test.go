@@ -78,6 +78,7 @@ type served struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	end    time.Time
+	cut    bool // the response did not end properly
 }
 
 func serve(t *testing.T, h *Handler) *served {
@@ -102,11 +103,23 @@ func startServing(t *testing.T, h *Handler, s *served) {
 	s.header, s.cancel, s.ended = http.Header{}, cancel, make(chan struct{})
 	go func() {
 		defer close(s.ended)
+		defer s.returned()
 		if err := h.ServeHTTP(&s.tape, newStreamRequest(ctx), nil); err != nil {
 			t.Errorf("serving: %v", err)
 		}
-		s.end = time.Now()
 	}()
+}
+
+// returned notes when and how the handler has ended the response.
+func (s *served) returned() {
+	s.end = time.Now()
+	switch p := recover(); p {
+	case nil:
+	case http.ErrAbortHandler:
+		s.cut = true
+	default:
+		panic(p)
+	}
 }
 
 func newStreamRequest(ctx context.Context) *http.Request {
@@ -120,6 +133,7 @@ func (w *world) handler(t *testing.T, h *Handler) *Handler {
 	}
 	h.claim = &sharedClaim{claim: &claim{hub: w.hub}, log: zap.NewNop()}
 	h.metrics = newRouteMetrics(w.hub.name, h.route)
+	h.left = &leftPayloads{route: h.route, log: h.claim.log, count: metricDataLeft.WithLabelValues(w.hub.name, h.route)}
 	return h
 }
 

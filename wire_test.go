@@ -3,6 +3,7 @@ package redissse
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -90,3 +91,6 @@ func TestMatchesAreTheSameInBothForms(t *testing.T) {
 		t.Errorf("it adapts to %s, want %s", config, want)
 	}
 }
+
+// wireLastComment matches what stands behind the last message of a stream with control comments that did not come to its end.
+var wireLastComment = regexp.MustCompile(`\n\nretry: [0-9]+\n: [0-9a-f-]+\n$`)
