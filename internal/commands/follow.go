@@ -75,6 +75,7 @@ func (e *gaveUpError) Unwrap() error { return e.reason }
 
 var (
 	errEnded  = errors.New("the server ended the stream")
+	errNoMore = errors.New("opening the stream: the answer is 204 No Content: there is nothing to stream")
 	errSilent = errors.New("nothing came, not even a heartbeat: the connection is dead, or a proxy holds everything back")
 )
 
@@ -93,9 +94,13 @@ func (t *tail) run(ctx context.Context) error {
 			break
 		}
 	}
+	if errors.Is(err, errNoMore) && t.streams > 0 {
+		t.view.note(faint, "done", "the server has nothing more to stream: 204 No Content") // as it says to an EventSource
+		err = nil
+	}
 	t.view.summary(t.streams, time.Since(began), t.lastID)
 	switch {
-	case ctx.Err() == nil:
+	case ctx.Err() == nil && err != nil:
 		return err
 	case t.streams == 0:
 		return fmt.Errorf("waiting for a stream: there was none: %w", err)
@@ -194,6 +199,9 @@ func judge(response *http.Response) error {
 	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
 	if response.StatusCode == http.StatusOK && media == "text/event-stream" {
 		return nil
+	}
+	if response.StatusCode == http.StatusNoContent {
+		return &gaveUpError{errNoMore}
 	}
 	said, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer)) // what has come of it
 	what := fmt.Sprintf("the answer is %s", escaped(response.Status))

@@ -36,7 +36,7 @@ stream's "retry" says, or 2 s, with the last id that it was sent. Any answer but
 a stream ends it, as it ends an EventSource, except 502, 503 and 504. Redirects
 are followed on the same host.
 
-Exit status: 0 when Ctrl-C or --for ended it and there was a stream; 1 if there
+Exit status: 0 when Ctrl-C, --for or a 204 ended it and there was a stream; 1 if there
 was none, or if it gave up.`,
 		Example: `  $ caddy redis-sse tail http://localhost:8080/events/jobs
   $ caddy redis-sse tail https://example.com/events --header 'Cookie: session=abc'
@@ -50,7 +50,7 @@ was none, or if it gave up.`,
 	f.DurationVar(&flags.lasts, "for", 0, "End after this `time`; 0: with Ctrl-C")
 	f.BoolVarP(&flags.insecure, "insecure", "k", false, "Take any certificate")
 	f.BoolVar(&flags.raw, "raw", false, "Print the stream's own lines; what is to say about it goes to stderr")
-	f.BoolVar(&flags.cursors, "cursors", false, "Show cursor events, too, which are the heartbeats")
+	f.BoolVar(&flags.cursors, "cursors", false, "Show cursors, too, which are the heartbeats")
 	f.StringVar(&flags.gapName, "gap-event", "gap", "The route's gap_event")
 	f.StringVar(&flags.cursorName, "cursor-event", "cursor", "The route's cursor_event")
 	return cmd

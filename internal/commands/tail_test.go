@@ -69,7 +69,7 @@ var clock = regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d\d\d  `)
 func tailAll(t *testing.T, s *script, args ...string) (shown, stderr string) {
 	t.Helper()
 	stdout, stderr, err := run(t.Context(), append([]string{"tail", s.URL + "/events?token=s3cr3t"}, args...)...)
-	if err == nil || !strings.Contains(stderr, "Error: opening the stream: the answer is 204 No Content\n") {
+	if err != nil || !strings.Contains(stdout+stderr, "-- done   the server has nothing more to stream: 204 No Content\n") {
 		t.Errorf("did not follow to the end: %v, %s", err, stderr)
 	}
 	if strings.Contains(stdout+stderr, "s3cr3t") {
@@ -112,7 +112,7 @@ message   last
 }
 
 func TestTailSendsWhatItIsTold(t *testing.T) {
-	s := startScript(t)
+	s := startScript(t, streaming("data: x\n\n"))
 	tailAll(t, s, "--header", "Cookie: a=b", "-H", "X-Two:1", "-H", "X-Two: 2", "-H", "Host: example.com", "--last-event-id", "5-5-5-5")
 	h := s.got[0].Header
 	if h.Get("Cookie") != "a=b" || fmt.Sprint(h["X-Two"]) != "[1 2]" || s.got[0].Host != "example.com" || h.Get("Last-Event-ID") != "5-5-5-5" {
@@ -224,10 +224,10 @@ func TestTailGivesUpASilentConnection(t *testing.T) {
 	defer tl.client.CloseIdleConnections()
 	var out strings.Builder
 	tl.view, tl.silence = newTailView(&out, &out, tailFlags{}), 50*time.Millisecond
-	if err := tl.run(t.Context()); err == nil || !strings.Contains(err.Error(), "204") {
+	if err := tl.run(t.Context()); err != nil {
 		t.Errorf("ended with %v", err)
 	}
-	if !strings.Contains(out.String(), "nothing came, not even a heartbeat") {
+	if !strings.Contains(out.String(), "nothing came, not even a heartbeat") || !strings.Contains(out.String(), "204 No Content") {
 		t.Errorf("got:\n%s", out.String())
 	}
 }
@@ -307,6 +307,28 @@ func TestCursorsAreShownIfAskedFor(t *testing.T) {
 	shown, _ := tailAll(t, s, "--cursors", "--cursor-event", "place", "--gap-event", "hole")
 	if !strings.Contains(shown, "\nplace     {}\nhole      a: missed an unknown number ()\n") || !strings.Contains(shown, " 0 events, 1 gap ") {
 		t.Errorf("got:\n%s", shown)
+	}
+}
+
+// Heartbeats may be comments, which are hidden as others are.
+func TestCursorsThatAreCommentsAreShownIfAskedFor(t *testing.T) {
+	const stream = "retry: 100\n: 1-2-3-4\nid: 1-2-3-4-e\ndata: x\n\n: turned away\n"
+	for flag, want := range map[string]string{
+		"--cursors=true":  ":         1-2-3-4\nmessage   x\n:         turned away\n",
+		"--cursors=false": "\nmessage   x\n:         turned away\n",
+	} {
+		shown, _ := tailAll(t, startScript(t, streaming(stream)), flag)
+		if !strings.Contains(shown, want) || strings.Contains(shown, "1-2-3-4\n") != (flag == "--cursors=true") || !strings.HasSuffix(shown, "; the last id is 1-2-3-4-e\n") {
+			t.Errorf("%s: got:\n%s", flag, shown)
+		}
+	}
+}
+
+// Where there was never a stream, nothing has been followed.
+func TestTailOfNothingIsAnError(t *testing.T) {
+	_, stderr, err := run(t.Context(), "tail", startScript(t).URL)
+	if err == nil || !strings.Contains(stderr, "Error: opening the stream: the answer is 204 No Content: there is nothing to stream\n") {
+		t.Errorf("%v: %s", err, stderr)
 	}
 }
 

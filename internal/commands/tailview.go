@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
 // maxShown is how much of an event's data a terminal shows: a screen of it. Elsewhere, and with --raw, all of it is there.
@@ -87,7 +89,9 @@ func (v *tailView) rawLine(line []byte) {
 func (v *tailView) show(it item) {
 	switch {
 	case it.kind == commentItem:
-		v.event(faint, ":", it.data)
+		if _, isCursor := hub.ReadID(it.data); v.cursors || !isCursor {
+			v.event(faint, ":", it.data)
+		}
 	case it.name == v.gapName:
 		v.gap(it.data)
 	case it.name == v.cursorName:
