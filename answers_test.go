@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
@@ -393,4 +394,27 @@ func TestAnAppsAnswerBecomesAStreamThatEnds(t *testing.T) {
 		ended(t, again, "[DONE]")
 		g.stop()
 	})
+}
+
+// An id of another gateway may make this one look for the end that it is of, and ids come from anybody.
+func TestTheSearchForAnEndIsBounded(t *testing.T) {
+	f, err := hub.ParseFormat(hub.Wire{End: []hub.Match{{Field: "type", Values: []string{"finish"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := hub.ResumeAt("0-0-1-0-e") // before all there is
+	for _, test := range []struct {
+		messages, size int
+		found          bool
+	}{{100, 1000, true}, {1000, 60, true}, {1000, 1000, false}, {40_000, 60, false}, {1, 10 << 20, false}} {
+		h, _, _ := benchHub(t, 1)
+		h.memory.Configure(roomy, nil)
+		for range test.messages {
+			h.memory.Receive("", "a", benchToken(test.size))
+		}
+		h.memory.Receive("", "a", `{"type":"finish"}`)
+		if got := h.memory.Finished("a", from, &f); got != test.found {
+			t.Errorf("behind %d messages of %d bytes: %v, want %v", test.messages, test.size, got, test.found)
+		}
+	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
-func benchHub(b *testing.B, streams int) (*redisHub, []*delivery, []*hub.Waiter) {
+func benchHub(b testing.TB, streams int) (*redisHub, []*delivery, []*hub.Waiter) {
 	h := newHub("bench", &settings{Bounds: hub.Bounds{
 		Limits: hub.Limits{Messages: 1000, Bytes: 1 << 30, Message: 1 << 30, MaxAge: 1 << 40}, Budget: roomy.Budget,
 	}}, zap.NewNop())

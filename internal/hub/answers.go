@@ -76,18 +76,31 @@ func (b *buffer) goesOn(c cursor, epoch uint64, f *Format) bool {
 	if !any {
 		return false
 	}
-	for range anchorMost / searchStep { // a stream is no mistake, and each request may ask
+	for left := endMost; left > 0; {
 		some := b.after(seq - 1)
-		if i := slices.IndexFunc(some, func(m *message) bool { return f.verdictOf(m).ends }); i >= 0 {
-			return b.hasAfter(some[i].seq)
+		for _, m := range some {
+			if f.verdictOf(m).ends {
+				return b.hasAfter(m.seq)
+			}
+			if left -= lookCost + len(m.payload); left <= 0 {
+				break
+			}
 		}
 		if len(some) < searchStep {
 			break
 		}
 		seq = some[len(some)-1].seq + 1
 	}
-	return true
+	return true // at the worst the client gets what it has, and comes back
 }
+
+// endMost bounds a search for the end of an answer, which anybody can ask for and no limit on streams counts, to some milliseconds
+// of CPU: it is how many bytes of payload are looked at, which may all have to be read as JSON, and lookCost for each message. A
+// client's own end stands in the first seconds of what is looked at.
+const (
+	endMost  = 256 << 10
+	lookCost = 32
+)
 
 // hasAfter reports whether there is a message after a place.
 func (t *timeline) hasAfter(seq uint64) bool {
