@@ -262,3 +262,47 @@ func TestWhoGoesIsNotCut(t *testing.T) {
 		}
 	})
 }
+
+// A stream that has to end finds its end at last: that is the end, and nothing stands behind it.
+func TestAnEndThatComesWithADrainIsTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.handler(t, &Handler{Channels: []string{"a"}, End: []Match{{Data: []string{"2"}}}, Drain: &Drain{Reload: -1}})
+		ends := endsOf(t, h)
+		s := serve(t, h)
+		w.settled()
+		s.mu.Lock()
+		s.pause = time.Second
+		s.mu.Unlock()
+		w.publish("a")
+		w.settled() // it writes
+		h.drain.begin()
+		w.publish("a")
+		w.publish("a")
+		w.settled()
+		<-s.ended
+		if out := s.out.String(); s.cut || !strings.HasSuffix(out, "data: 2\n\n") || strings.Count(out, "event: cursor\n") != 1 {
+			t.Errorf("cut: %v, and it ends with %q", s.cut, out)
+		}
+		wantEnd(t, ends, endFinished)
+	})
+}
+
+// Nor does a heartbeat that is due meanwhile.
+func TestNoHeartbeatStandsBehindAnEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.handler(t, &Handler{Channels: []string{"a"}, End: []Match{{Data: []string{"2"}}}, Heartbeat: caddy.Duration(time.Second)})
+		s := serve(t, h)
+		w.settled()
+		s.mu.Lock()
+		s.pause = 5 * time.Second
+		s.mu.Unlock()
+		w.publish("a")
+		w.settled() // it writes, and a beat will be due by when it has
+		w.publish("a")
+		w.settled()
+		<-s.ended
+		if out := s.out.String(); s.cut || !strings.HasSuffix(out, "data: 2\n\n") {
+			t.Errorf("cut: %v, and it ends with %q", s.cut, out)
+		}
+	})
+}
