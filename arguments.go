@@ -246,3 +246,23 @@ func parseBits(s string) (int, error) {
 	}
 	return n, nil
 }
+
+// readPresence reads a key and perhaps for how long it is to be there.
+func readPresence(to **Presence) func(*reading) error {
+	return func(r *reading) error {
+		args := r.RemainingArgs()
+		if len(args) < 1 || len(args) > 2 || args[0] == "" {
+			return r.usage(args)
+		}
+		*to = &Presence{Key: args[0]}
+		if len(args) == 1 {
+			return nil
+		}
+		d, err := caddy.ParseDuration(args[1])
+		if err != nil || d <= 0 {
+			return r.Errf("presence %q: how long the key is there is %q, want a duration from 3s to 10m, such as 30s", args[0], args[1])
+		}
+		(*to).TTL = caddy.Duration(d)
+		return nil
+	}
+}

@@ -13,7 +13,7 @@ import (
 type Hub struct {
 	// Where Redis is: redis://, rediss:// (TLS) or unix:// URL. {env.*} and
 	// {file.*} are replaced when the configuration is loaded; an unset one is
-	// an error. The database number does not matter to pub/sub. Default:
+	// an error. The database number matters to presence only. Default:
 	// redis://127.0.0.1:6379/0
 	Redis string `json:"redis,omitempty"`
 

@@ -16,6 +16,7 @@ type delivery struct {
 	wake      *hub.Waiter
 	forget    func() bool // has wake not be signalled any more when the client goes
 	admission admission   // to the limits on streams
+	present   present     // the keys that say that it is there
 	stream    *hub.Stream // nil unless there was room for it
 	format    *hub.Format
 	turns     turns         // of streams that are behind
@@ -70,6 +71,7 @@ func (d *delivery) release() {
 	if d.forget != nil {
 		d.forget()
 	}
+	d.present.leave()
 	d.conn.release(d.broken)
 	d.admission.leave()
 	if d.ending != nil {

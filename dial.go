@@ -29,7 +29,7 @@ const (
 
 // baseOptions returns a copy of o with what all our connections share: RESP2
 // (RESP3 push handling lost messages in go-redis), no retries behind our back,
-// no chatter at connect. Databases do not matter to pub/sub.
+// no chatter at connect. Databases do not matter to pub/sub; who writes keys selects one.
 func baseOptions(o *redis.Options) *redis.Options {
 	c := *o
 	c.Protocol = 2

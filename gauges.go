@@ -33,6 +33,7 @@ var hubGauges = []hubGauge{
 	newHubGauge("buffer_channels_limit", "How many there may be: max_channels.", func(s *hubSum) float64 { return s.mostChannels }),
 	newHubGauge("publish_body_bytes", "Bytes that the bodies of messages to be published take.",
 		func(s *hubSum) float64 { return s.payloads }),
+	newHubGauge("presence_keys", "Keys in Redis that say that somebody listens here.", func(s *hubSum) float64 { return s.present }),
 	newHubGauge("breaker_state", "The publisher's breaker: 0 closed, 1 half-open, 2 open.",
 		func(s *hubSum) float64 { return float64(s.breaker) }),
 }
@@ -55,7 +56,7 @@ type hubSum struct {
 	messages               float64
 	bytes, mostBytes       float64
 	channels, mostChannels float64
-	payloads               float64
+	payloads, present      float64
 	breaker                gobreaker.State
 }
 
@@ -102,4 +103,5 @@ func (s *hubSum) add(h *redisHub) {
 	s.channels += float64(holds.Channels)
 	s.mostChannels += float64(most.Channels)
 	s.payloads += float64(h.payloads.bytes())
+	s.present += float64(h.presence.kept())
 }

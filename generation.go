@@ -280,6 +280,7 @@ func (g *generation) answered(r *redis.Pong) error {
 		g.live, g.liveSince = true, time.Now()
 		g.subscriber.publisher.renew()
 		g.subscriber.connected.Store(true)
+		g.subscriber.wentLive()
 		g.subscriber.outage.connected(g.inForce)
 	}
 	if !g.back && !g.probing.canProve() {

@@ -46,6 +46,7 @@ func init() { caddy.RegisterModule(Handler{}) }
 //	    max_streams     <count>
 //	    max_streams_per <key> <count> [/<bits>]
 //	    cors_origins    <origin>...
+//	    presence        <key> [<duration>]
 //	    control         events | comments
 //	    gap_event       <name>
 //	    gap_data        <template> | none
@@ -161,6 +162,10 @@ type Handler struct {
 	// Default: none
 	CORSOrigins []string `json:"cors_origins,omitempty"`
 
+	// A key in Redis that is there as long as a stream of a channel is open, for
+	// workers that ask whether somebody listens. Default: none
+	Presence *Presence `json:"presence,omitempty"`
+
 	// How cursors and heartbeats are sent: "events", or "comments" for clients whose protocol has no room
 	// for events of ours. Default: events
 	Control string `json:"control,omitempty"`
@@ -193,6 +198,7 @@ type Handler struct {
 	stalled      *seldom // and of clients that stall
 	invalid      *invalidRequests
 	cors         *cors
+	presence     *presenceOf // nil: none
 	turns        turns
 }
 
@@ -231,6 +237,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.claim = &sharedClaim{claim: own, log: ctx.Logger()}
+	if h.presence, err = h.Presence.loaded(h.Redis, own.settings); err != nil {
+		return err
+	}
 	h.invalid.begin(own.hub.name, ctx.Logger())
 	h.metrics = newRouteMetrics(own.hub.name, h.route)
 	h.left = &leftPayloads{route: h.route, log: ctx.Logger(), count: metricDataLeft.WithLabelValues(own.hub.name, h.route)}
@@ -272,6 +281,7 @@ func (h *Handler) resolve() error {
 	return errors.Join(
 		h.resolveMaxAge(),
 		h.resolveLimits(),
+		h.Presence.check(len(h.Channels) == 0),
 		inRange("heartbeat", h.Heartbeat, defaultHeartbeat, time.Millisecond, maxHeartbeat, &h.heartbeat),
 		inRange("retry", h.Retry, defaultRetry, time.Millisecond, 10*time.Minute, &h.retry),
 		inRange("open_timeout", h.OpenTimeout, defaultOpenTimeout, time.Millisecond, time.Minute, &h.openTimeout),

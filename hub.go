@@ -42,6 +42,7 @@ type redisHub struct {
 	memory     *hub.Hub
 	subscriber subscriber
 	publisher  publisher
+	presence   *presenceKeys
 	payloads   payloads
 	departures departures
 	exiting    announcement // made once Caddy exits
@@ -66,6 +67,9 @@ func newHub(name string, s *settings, log *zap.Logger) *redisHub {
 	h.publisher.settings, h.publisher.trusted = &h.settings, idleTrusted
 	h.publisher.large = make(chan struct{}, largeAtOnce)
 	h.subscriber = subscriber{inForce: &h.inForce, memory: h.memory, publisher: &h.publisher, prober: newProber()}
+	h.presence = newPresenceKeys(&h.inForce)
+	h.presence.answers, h.presence.write = h.subscriber.connected.Load, presenceWriter{&h.inForce, &h.publisher}.write
+	h.subscriber.wentLive = h.presence.live
 	h.subscriber.pauses.clock, h.publisher.pauses = h.memory.Clock, &h.subscriber.pauses
 	return h
 }
@@ -83,6 +87,7 @@ func (h *redisHub) start() {
 	h.running.Go(func() { h.subscriber.run(ctx) })
 	h.running.Go(func() { h.tick(ctx) })
 	h.running.Go(func() { h.subscriber.probe(ctx) })
+	h.running.Go(func() { h.presence.run(ctx) })
 	h.running.Go(func() { h.events.run(ctx, func() *emitter { return h.settings.Load().emitter }) })
 	opened := h.departures.open() // before there is a stream
 	h.running.Go(func() { h.watchDepartures(ctx, opened) })

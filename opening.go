@@ -164,6 +164,7 @@ func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
 	d.ending.hasEnd = h.wire.format.HasEnd()
 	d.disconnectedSince(cameAt(r))
+	d.present = h.presence.join(d.hub.presence, d.stream)
 	h.metrics.streams.Inc()
 	d.hub.streams.Add(1)
 	h.metrics.opened.Inc()

@@ -100,7 +100,7 @@ func (o *referenceOption) line(options []*referenceOption, value string) string 
 			arg = value
 		}
 		if arg == "<key>" {
-			arg = "{client_ip}"
+			arg = map[string]string{"max_streams_per": "{client_ip}", "presence": "listening:{channel}"}[o.name]
 		}
 		for _, other := range options {
 			if i < len(o.args)-1 && strings.HasPrefix(arg, "<") && other.name == o.name && len(other.args) == i+1 {

@@ -27,6 +27,7 @@ type subscriber struct {
 	publisher *publisher
 	prober    prober
 
+	wentLive   func() // is called once Redis has answered in a generation
 	pauses     pauses
 	generation atomic.Pointer[generation] // the current one, for the watchdog
 	connected  contact                    // Redis has answered in it
