@@ -153,6 +153,34 @@ func (h *Handler) admit(d *delivery, w http.ResponseWriter, r *http.Request, cha
 	return err
 }
 
+// awaitSettled waits until Redis has confirmed (or denied) all channels, for
+// timeout at the longest, so that what is published once the client sees the
+// stream open arrives. It reports false if the client went away.
+func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration, stood *pauses) bool {
+	if s.Settled() {
+		return true
+	}
+	began := stood.now()
+	timer := time.AfterFunc(timeout, func() { wake.Signal(signalTimeout) })
+	defer timer.Stop()
+	for {
+		got := wake.Await()
+		if got&signalGone != 0 {
+			return false
+		}
+		if s.Settled() {
+			return true
+		}
+		if got&signalTimeout != 0 {
+			left := timeout - time.Duration(stood.ran(began, stood.now()))*time.Millisecond
+			if left <= 0 {
+				return true
+			}
+			timer.Reset(left) // the process stood still: the confirmation may have arrived
+		}
+	}
+}
+
 // begin begins the response.
 func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header())
