@@ -16,6 +16,7 @@ const (
 	signalTimeout                                // it has waited long enough for Redis's confirmation
 	signalGone                                   // its client has gone
 	signalAsked                                  // somebody has asked for its end
+	signalQuiet                                  // it may have got nothing for too long
 )
 
 // announcement is something that happens once and that streams have to hear

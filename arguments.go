@@ -266,3 +266,25 @@ func readPresence(to **Presence) func(*reading) error {
 		return nil
 	}
 }
+
+// readQuiet reads for how long a stream may get nothing, and perhaps what it is told then.
+func readQuiet(to **Quiet) func(*reading) error {
+	return func(r *reading) error {
+		args := r.RemainingArgs()
+		if len(args) < 1 || len(args) > 2 {
+			return r.usage(args)
+		}
+		d, err := caddy.ParseDuration(args[0])
+		if err != nil || d <= 0 {
+			return r.Errf("quiet is %q, want a duration from 1s to 1h, such as 2m", args[0])
+		}
+		*to = &Quiet{After: caddy.Duration(d)}
+		if len(args) == 1 {
+			return nil
+		}
+		if (*to).Data = args[1]; args[1] == "" {
+			return r.Err("quiet has data that is empty: without any the stream is cut")
+		}
+		return nil
+	}
+}

@@ -98,6 +98,7 @@ func (h *Handler) block() block {
 		{name: "max_streams", args: "<count>", example: "20000", read: readNumber(&h.MaxStreams)},
 		{name: "max_streams_per", args: "<key> <count> [/<bits>]", example: "{client_ip} 20 /64", read: readStreamLimit(&h.MaxStreamsPer)},
 		{name: "cors_origins", args: "<origin>...", example: "https://app.example.com", read: readList(&h.CORSOrigins, checkOrigin)},
+		{name: "quiet", args: "<duration> [<text>]", example: "2m", read: readQuiet(&h.Quiet)},
 		{name: "presence", args: "<key> [<duration>]", example: "listening:{channel} 30s", read: readPresence(&h.Presence)},
 		{name: "control", args: "events | comments", example: "comments", read: readString(&h.Control)},
 		{name: "gap_event", args: "<name>", example: "gap", read: readString(&h.GapEvent)},

@@ -24,8 +24,10 @@ type delivery struct {
 	retry     time.Duration // what the client is told to wait before it comes back
 	beatEvery time.Duration // how long at most without a cursor
 	beat      *time.Timer   // of the next one
+	silence   *silence      // nil unless that may end it
 	sink      *sink
 	conn      connHold
+	quiet     *Quiet  // nil: it may get nothing for as long as it likes
 	ending    *ending // nil until the response has begun
 	metrics   *routeMetrics
 	left      *leftPayloads
@@ -94,6 +96,8 @@ func (d *delivery) run() endReason {
 	// together do not beat together for ever.
 	d.beat = time.AfterFunc(jitter(d.beatEvery/2, d.beatEvery), func() { d.wake.Signal(signalBeat) })
 	defer d.beat.Stop()
+	d.silence = d.quiet.watch(d.stream, d.wake, &d.hub.subscriber.pauses)
+	defer d.silence.stop()
 	for {
 		if reason, over := d.step(d.wake.Await()); over {
 			return reason
@@ -115,20 +119,16 @@ func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
 		d.disconnected()
 	}
 	if got&signalEnd != 0 {
-		// A retry of its own for each: they must not come back together.
-		if err := d.close(hub.AppendRetry(nil, jitter(d.retry/2, 3*d.retry/2).Milliseconds())); err != nil {
-			return d.endOf(err), true
-		}
-		if d.finished {
-			return endFinished, true
-		}
-		return d.ending.reason, true
+		return d.close(d.ending.reason), true
 	}
 	if got&signalBeat != 0 {
 		d.beat.Reset(d.beatEvery)
 	}
 	if err := d.write(nil, got&signalBeat != 0); err != nil || d.finished {
 		return d.endOf(err), true
+	}
+	if d.silence.tooLong(got&signalQuiet != 0) {
+		return d.close(endQuiet), true
 	}
 	return "", false
 }
@@ -227,9 +227,7 @@ func (d *delivery) write(prefix []byte, mark bool) error {
 			if err := d.sink.flush(); err != nil {
 				return err
 			}
-			d.metrics.count(b, d.stream, d.hub.memory.Clock.Monotonic())
-			d.log.count(b)
-			d.trace.count(b)
+			d.counted(b, d.hub.memory.Clock.Monotonic())
 			if !d.finished && d.passed(d.sink.stall) {
 				return errOverdue // there is no time left for its last words
 			}
@@ -257,13 +255,44 @@ func (d *delivery) lag(is bool) {
 	}
 }
 
-// close writes the last of a stream: prefix and a cursor. A client that is
-// behind gets no more messages; it has its next stream for them.
-func (d *delivery) close(prefix []byte) error {
+// counted counts a batch that has been written at a time, in the clock's milliseconds.
+func (d *delivery) counted(b *hub.Batch, now int64) {
+	d.metrics.count(b, d.stream, now)
+	d.log.count(b)
+	d.trace.count(b)
+	if len(b.Items) > 0 {
+		d.silence.brokenAt(now)
+	}
+}
+
+// close writes the last of a stream that ends for a reason, and returns for which it has.
+func (d *delivery) close(reason endReason) endReason {
+	// A retry of its own for each: they must not come back together.
+	words := hub.AppendRetry(nil, jitter(d.retry/2, 3*d.retry/2).Milliseconds())
+	var err error
+	if reason == endQuiet && d.quiet.says() {
+		err = d.last(hub.AppendData(words, d.quiet.Data))
+	} else {
+		err = d.closeWith(words)
+	}
+	if err != nil || d.finished {
+		return d.endOf(err)
+	}
+	return reason
+}
+
+// closeWith writes prefix and a cursor. A client that is behind gets no more messages; it
+// has its next stream for them.
+func (d *delivery) closeWith(prefix []byte) error {
 	if !d.behind {
 		return d.write(prefix, true)
 	}
-	if err := d.send(d.stream.AppendCursor(prefix, d.format)); err != nil {
+	return d.last(d.stream.AppendCursor(prefix, d.format))
+}
+
+// last writes bytes of which none follow.
+func (d *delivery) last(words []byte) error {
+	if err := d.send(words); err != nil {
 		return err
 	}
 	return d.sink.flush()

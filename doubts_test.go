@@ -107,7 +107,9 @@ func TestTheExamplesOfUsagesAdapt(t *testing.T) {
 			if o.inner != nil {
 				line += "\n}"
 			}
-			line += map[string]string{"begin": "\nfrom start", "empty": "\nfrom start", "control": "\ngap_data none", "gap_data": "\ncontrol comments"}[o.name]
+			line += map[string]string{
+				"begin": "\nfrom start", "empty": "\nfrom start", "control": "\ngap_data none", "gap_data": "\ncontrol comments", "quiet": "\nend data x",
+			}[o.name]
 			if o.name == "channel" && b.place == new(PublishHandler).block().place {
 				continue // of which there is one: inBlock has it
 			}

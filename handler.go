@@ -46,6 +46,7 @@ func init() { caddy.RegisterModule(Handler{}) }
 //	    max_streams     <count>
 //	    max_streams_per <key> <count> [/<bits>]
 //	    cors_origins    <origin>...
+//	    quiet           <duration> [<text>]
 //	    presence        <key> [<duration>]
 //	    control         events | comments
 //	    gap_event       <name>
@@ -161,6 +162,10 @@ type Handler struct {
 	// streams although they are of another origin, with their credentials.
 	// Default: none
 	CORSOrigins []string `json:"cors_origins,omitempty"`
+
+	// For how long a stream that has an end may get no message, and what it ends with then.
+	// It needs end. Default: for ever
+	Quiet *Quiet `json:"quiet,omitempty"`
 
 	// A key in Redis that is there as long as a stream of a channel is open, for
 	// workers that ask whether somebody listens. Default: none
@@ -282,6 +287,7 @@ func (h *Handler) resolve() error {
 		h.resolveMaxAge(),
 		h.resolveLimits(),
 		h.Presence.check(len(h.Channels) == 0),
+		h.Quiet.check(len(h.End) > 0),
 		inRange("heartbeat", h.Heartbeat, defaultHeartbeat, time.Millisecond, maxHeartbeat, &h.heartbeat),
 		inRange("retry", h.Retry, defaultRetry, time.Millisecond, 10*time.Minute, &h.retry),
 		inRange("open_timeout", h.OpenTimeout, defaultOpenTimeout, time.Millisecond, time.Minute, &h.openTimeout),

@@ -253,10 +253,11 @@ const (
 	endMaxAge     endReason = "max_age"      // max_stream_age, or a timeout of the server
 	endAsked      endReason = "disconnected" // the admin API was asked for it
 	endFinished   endReason = "finished"     // it has come to its end
+	endQuiet      endReason = "quiet"        // it got nothing for too long, and has not come to its end
 	endTurnedAway endReason = "refused"      // never opened: there was no room for its channels
 )
 
-var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge, endAsked, endFinished, endTurnedAway}
+var endReasons = []endReason{endClient, endStalled, endReload, endExit, endMaxAge, endAsked, endFinished, endQuiet, endTurnedAway}
 
 // lossReason says why a connection to Redis was lost.
 type lossReason string

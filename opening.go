@@ -34,7 +34,7 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 		// taken, and an exit for the stream. This resets it. (Of the other
 		// protocols, a deadline that passed has done so.)
 		panic(http.ErrAbortHandler)
-	case h.wire.isUnfinished(end):
+	case h.wire.isUnfinished(end) && !(end == endQuiet && h.Quiet.says()):
 		breakOff(r)
 	}
 	return nil
@@ -100,7 +100,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 		return nil, caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	d := &delivery{
-		hub: from, claim: h.claim, wake: hub.NewWaiter(), format: &h.wire.format, metrics: h.metrics, left: h.left,
+		hub: from, claim: h.claim, wake: hub.NewWaiter(), format: &h.wire.format, metrics: h.metrics, left: h.left, quiet: h.Quiet,
 		retry: h.retry, beatEvery: h.heartbeat, turns: h.turns, latest: h.latest(r),
 	}
 	defer func() {

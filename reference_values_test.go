@@ -99,6 +99,9 @@ func (o *referenceOption) line(options []*referenceOption, value string) string 
 		if i == len(o.args)-1 {
 			arg = value
 		}
+		if o.name == "quiet" && i < len(o.args)-1 {
+			arg = "2m"
+		}
 		if arg == "<key>" {
 			arg = map[string]string{"max_streams_per": "{client_ip}", "presence": "listening:{channel}"}[o.name]
 		}
@@ -108,6 +111,9 @@ func (o *referenceOption) line(options []*referenceOption, value string) string 
 			}
 		}
 		words = append(words, arg)
+	}
+	if o.name == "quiet" {
+		words = append([]string{"end data x\n"}, words...)
 	}
 	return strings.Join(words, " ")
 }
@@ -134,6 +140,8 @@ func (o *referenceOption) sample(t *testing.T, options []*referenceOption) strin
 		return o.line(options, "channel")
 	case "<data>":
 		return o.line(options, "field x")
+	case "<text>":
+		return o.line(options, "over")
 	case "<answer>":
 		return "from start\n" + o.line(options, "204")
 	case "<kind>":

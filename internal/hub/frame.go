@@ -75,7 +75,11 @@ func (f *Format) appendGap(dst []byte, id cursor, g gap) []byte {
 	if !f.comments {
 		return append(append(append(dst, "data: "...), g.json()...), "\n\n"...)
 	}
-	data := f.gapData.data(g)
+	return AppendData(dst, f.gapData.data(g))
+}
+
+// AppendData appends the data lines of an event, and the blank line behind it.
+func AppendData(dst []byte, data string) []byte {
 	lines := text{rest: data, fix: !utf8.ValidString(data)}
 	dst, _ = lines.append(dst, math.MaxInt)
 	return dst
