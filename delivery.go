@@ -271,7 +271,7 @@ func (d *delivery) close(reason endReason) endReason {
 	words := hub.AppendRetry(nil, jitter(d.retry/2, 3*d.retry/2).Milliseconds())
 	var err error
 	if reason == endQuiet && d.quiet.says() {
-		err = d.last(hub.AppendData(words, d.quiet.Data))
+		err = d.last(d.stream.AppendWords(words, d.format, d.quiet.Data))
 	} else {
 		err = d.closeWith(words)
 	}

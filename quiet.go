@@ -19,9 +19,10 @@ type Quiet struct {
 	// minutes: 2m or more, or publish a part that means nothing. Required.
 	After caddy.Duration `json:"after"`
 
-	// What the client is told, in the words of its protocol: the data of an event without
-	// a name, at most 16 KiB, in which nothing is replaced. The response then ends
-	// properly. Default: none, and the stream is cut
+	// What the client is told, in the words of its protocol: one event, with the name and
+	// the data that a message with this payload would have, and without an id. At most
+	// 16 KiB, in which nothing is replaced. The response then ends properly. Default: none,
+	// and the stream is cut
 	Data string `json:"data,omitempty"`
 }
 

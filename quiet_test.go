@@ -119,6 +119,35 @@ func TestAnAnswerThatStopsIsEndedInTheWordsOfItsProtocol(t *testing.T) {
 	})
 }
 
+// An SDK that tells events apart by their names takes one without for none, and the proper end for that of the answer.
+func TestTheWordsAreWhatAMessageWouldBe(t *testing.T) {
+	for name, test := range map[string]struct {
+		event, from, data string
+		kind, told        string
+	}{
+		"a name":      {"field type", "payload", `{"type":"error","a":1}`, "error", `{"type":"error","a":1}`},
+		"an envelope": {"field event", "field data", `{"event":"error","data":{"a":1}}`, "error", `{"a":1}`},
+		"the channel": {"channel", "payload", "over", "a", "over"},
+		"no name":     {"field type", "field data", "over", "message", "over"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				s := serve(t, w.handler(t, &Handler{
+					Channels: []string{"a"}, End: []Match{{Data: []string{"end"}}}, From: "start", Control: "comments", GapData: "none",
+					Event: test.event, Data: test.from, Quiet: &Quiet{After: caddy.Duration(quietFor), Data: test.data},
+				}))
+				w.settled()
+				w.later(quietFor + time.Second)
+				<-s.ended
+				_, events := s.parsed()
+				if last := events[len(events)-1]; last.Type != test.kind || last.Data != test.told {
+					t.Errorf("got %+q, want %s, %s", last, test.kind, test.told)
+				}
+			})
+		})
+	}
+}
+
 func TestAnAnswerThatStopsIsCutWhereThereAreNoWordsForIt(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.quietHandler(t, "")

@@ -32,7 +32,7 @@ type Notes struct {
 func (f *Format) outline(m *message) outline {
 	var o outline
 	p := parsed{payload: m.payload}
-	o.name, o.NameLeft = f.eventName(m, &p)
+	o.name, o.NameLeft = f.eventName(m.home.name, &p)
 	o.data, o.DataLeft = f.dataOf(&p)
 	o.verdict = f.verdict(&p, o.name)
 	o.BadUTF8 = !utf8.ValidString(o.data)

@@ -179,12 +179,12 @@ func (f *Format) nameAllowed(name string) bool {
 	return wellFormedName(name) && (f.comments || !reservedName(name) && name != f.gap && name != f.cursor)
 }
 
-// eventName returns the event name for a message, empty for none, and whether
+// eventName returns the event name for a message of a channel, empty for none, and whether
 // one was asked for but had to be left out. p is of the message's payload.
-func (f *Format) eventName(m *message, p *parsed) (name string, left bool) {
+func (f *Format) eventName(channel string, p *parsed) (name string, left bool) {
 	switch f.event {
 	case eventChannel:
-		name = m.home.name
+		name = channel
 	case eventField:
 		v, ok := p.find(f.field)
 		if !ok || !v.IsString() {

@@ -3,6 +3,7 @@ package hub
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"unicode/utf8"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
@@ -223,9 +224,31 @@ func TestNamesOfPaths(t *testing.T) {
 		`{"a":{"b":1}}`:                  "",
 		`{"a":{"b":""}}`:                 "",
 	} {
-		name, left := f.eventName(&message{home: named("c")}, &parsed{payload: payload})
+		name, left := f.eventName("c", &parsed{payload: payload})
 		if name != want || left != (want == "") {
 			t.Errorf("%s: %q, left: %v; want %q", payload, name, left, want)
 		}
 	}
+}
+
+// What is no message's event is as one.
+func TestWordsAreWhatAMessageWouldBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newEvicting(t).open([]string{"c"}, nil)
+		for _, test := range []struct {
+			wire          Wire
+			payload, want string
+		}{
+			{Wire{}, "over", "data: over\n\n"},
+			{Wire{Event: "channel"}, "a\nb", "event: c\ndata: a\ndata: b\n\n"},
+			{
+				Wire{Event: "field event", Data: "field data", Control: "comments", GapData: "x"},
+				`{"event":"error","data":{"a":1}}`, "event: error\ndata: {\"a\":1}\n\n",
+			},
+		} {
+			if got := string(s.AppendWords(nil, parsedFormat(t, test.wire), test.payload)); got != test.want {
+				t.Errorf("%+v: got %q, want %q", test.wire, got, test.want)
+			}
+		}
+	})
 }

@@ -75,11 +75,23 @@ func (f *Format) appendGap(dst []byte, id cursor, g gap) []byte {
 	if !f.comments {
 		return append(append(append(dst, "data: "...), g.json()...), "\n\n"...)
 	}
-	return AppendData(dst, f.gapData.data(g))
+	return appendData(dst, f.gapData.data(g))
 }
 
-// AppendData appends the data lines of an event, and the blank line behind it.
-func AppendData(dst []byte, data string) []byte {
+// AppendWords appends an event that is no message: the one that a message with this payload would be, of the stream's only channel,
+// but for the id. So an SDK that tells events apart by their names, or takes its data out of an envelope, reads it as all else of its
+// protocol.
+func (s *Stream) AppendWords(dst []byte, f *Format, payload string) []byte {
+	p := parsed{payload: payload}
+	if name, _ := f.eventName(s.sources[0].line.name, &p); name != "" {
+		dst = append(append(append(dst, "event: "...), name...), '\n')
+	}
+	data, _ := f.dataOf(&p)
+	return appendData(dst, data)
+}
+
+// appendData appends the data lines of an event, and the blank line behind it.
+func appendData(dst []byte, data string) []byte {
 	lines := text{rest: data, fix: !utf8.ValidString(data)}
 	dst, _ = lines.append(dst, math.MaxInt)
 	return dst

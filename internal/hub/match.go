@@ -122,7 +122,7 @@ func (f *Format) verdictOf(m *message) verdict {
 		return fr.verdict
 	}
 	p := parsed{payload: m.payload}
-	name, _ := f.eventName(m, &p)
+	name, _ := f.eventName(m.home.name, &p)
 	return f.verdict(&p, name)
 }
 
