@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/browsers"
 )
 
 // hostile is a channel whose name is markup.
@@ -58,17 +60,17 @@ func (g *gateway) paged() (paged pagedHub) {
 
 func TestTheAdminPageShowsWhatHappens(t *testing.T) {
 	t.Parallel()
-	b, err := oneChromium()
+	b, err := browsers.OneChromium()
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := newGateway(t, httpOne, withAdminPage(""))
 	d := &demoPage{t: t, browser: b, tab: fmt.Sprintf("tab-%d", tabs.Add(1)), proto: httpOne}
-	if err := b.open(d.tab, g.adminPage()); err != nil {
+	if err := b.Open(d.tab, g.adminPage()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := b.close(d.tab); err != nil {
+		if err := b.Close(d.tab); err != nil {
 			t.Error(err)
 		}
 	})
@@ -116,17 +118,17 @@ func TestTheAdminPageShowsWhatHappens(t *testing.T) {
 // Firefox is not driven: what its page does is seen from the gateway. The address asks for a stream.
 func TestTheAdminPageWorksInFirefox(t *testing.T) {
 	t.Parallel()
-	b, err := oneFirefox()
+	b, err := browsers.OneFirefox()
 	if err != nil {
 		t.Fatal(err)
 	}
-	home, err := url.Parse(b.home.URL)
+	home, err := url.Parse(b.Home())
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := newGateway(t, httpOne, withAdminPage(home.Host))
 	tab := fmt.Sprintf("tab-%d", tabs.Add(1))
-	if err := b.open(tab, g.adminPage()+"#channel=job:1&hub=paged"); err != nil {
+	if err := b.Open(tab, g.adminPage()+"#channel=job:1&hub=paged"); err != nil {
 		t.Fatal(err)
 	}
 	g.process.Poll(t, "a stream by hand", func() bool {

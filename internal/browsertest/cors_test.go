@@ -97,11 +97,11 @@ func TestGatewayOutOfReachStopsFirefoxOfAnotherOrigin(t *testing.T) {
 		p.awaitType("cursor", 1)
 		g.process.Kill()
 		p.awaitType("error", 2) // the end of the stream, and an attempt in vain
-		if e := p.events(); (e[len(e)-1].State == closed) != (b.name() == "firefox") {
+		if e := p.events(); (e[len(e)-1].State == closed) != (b.Name() == "firefox") {
 			t.Errorf("the EventSource got %+v", e)
 		}
 		g.start()
-		if b.name() != "firefox" {
+		if b.Name() != "firefox" {
 			p.awaitType("cursor", 2)
 		}
 	})

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/browsers"
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -188,7 +189,7 @@ type demoPage struct {
 
 func openDemo(t *testing.T, bin, proto string) *demoPage {
 	t.Helper()
-	b, err := oneChromium()
+	b, err := browsers.OneChromium()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,11 +206,11 @@ func openDemo(t *testing.T, bin, proto string) *demoPage {
 	demo.Poll(t, "the demo to run", func() bool { return strings.Contains(demo.Log(), "Ctrl-C stops it") })
 
 	d := &demoPage{t: t, browser: b, tab: fmt.Sprintf("tab-%d", tabs.Add(1)), proto: proto}
-	if err := b.open(d.tab, url); err != nil {
+	if err := b.Open(d.tab, url); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := b.close(d.tab); err != nil {
+		if err := b.Close(d.tab); err != nil {
 			t.Error(err)
 		}
 	})
@@ -219,7 +220,7 @@ func openDemo(t *testing.T, bin, proto string) *demoPage {
 func (d *demoPage) do(cmd command) string {
 	d.t.Helper()
 	cmd["page"] = d.tab
-	value, err := d.browser.do(cmd)
+	value, err := d.browser.Do(cmd)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func (g *gateway) configure(version string) {
 	}
 	site, certificate := "http://127.0.0.1", ""
 	if g.proto == httpTwo {
-		site, certificate = "https://localhost", fmt.Sprintf("tls %s %s", authority.cert, authority.key)
+		site, certificate = "https://localhost", fmt.Sprintf("tls %s %s", authority.Cert, authority.Key)
 	}
 	_, port, _ := net.SplitHostPort(g.addr)
 	var global, more string
@@ -217,11 +217,11 @@ func (g *gateway) tab(b browser, at string, query url.Values) *page {
 	query.Set("name", name)
 	query.Set("collector", g.collector.server.URL)
 	p := &page{t: g.t, collector: g.collector, name: name}
-	if err := b.open(name, at+"?"+query.Encode()); err != nil {
+	if err := b.Open(name, at+"?"+query.Encode()); err != nil {
 		g.t.Fatal(err)
 	}
 	p.close = sync.OnceFunc(func() {
-		if err := b.close(name); err != nil {
+		if err := b.Close(name); err != nil {
 			g.t.Error(err)
 		}
 	})

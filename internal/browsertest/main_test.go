@@ -4,33 +4,29 @@ package browsertest
 
 import (
 	"os"
-	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/browsers"
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
 // tabs counts the tabs that were opened, which names them.
 var tabs atomic.Int64
 
-// browser is a running browser. What its tabs do is told by what their pages report.
-type browser interface {
-	name() string
-	open(tab, url string) error
-	close(tab string) error
-}
-
-// Browsers are started by the first test that needs them, and shared by all: a fresh Firefox takes seconds.
-var (
-	oneChromium = sync.OnceValues(startChromium)
-	oneFirefox  = sync.OnceValues(startFirefox)
+type (
+	browser  = browsers.Browser
+	chromium = browsers.Chromium
+	firefox  = browsers.Firefox
+	command  = browsers.Command
 )
+
+// authority is whose certificate gateways have for localhost.
+var authority browsers.Certificates
 
 func TestMain(m *testing.M) {
 	os.Exit(proctest.Run(m, func() (err error) {
-		authority, err = makeAuthority(filepath.Join(proctest.Dir(), "tls"))
+		authority, err = browsers.Authority()
 		return err
 	}))
 }
@@ -49,8 +45,8 @@ func inEachWith(
 		name  string
 		start func() (browser, error)
 	}{
-		{(*chromium)(nil).name(), func() (browser, error) { return oneChromium() }},
-		{(*firefox)(nil).name(), func() (browser, error) { return oneFirefox() }},
+		{(*chromium)(nil).Name(), func() (browser, error) { return browsers.OneChromium() }},
+		{(*firefox)(nil).Name(), func() (browser, error) { return browsers.OneFirefox() }},
 	} {
 		for _, proto := range protos {
 			t.Run(which.name+"/"+proto, func(t *testing.T) {

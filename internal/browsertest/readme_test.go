@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/browsers"
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 )
@@ -144,8 +145,8 @@ func TestThePageOfTheReadmeGivesUpWhereItIsDenied(t *testing.T) {
 func inBoth(t *testing.T, test func(t *testing.T, b browser)) {
 	t.Parallel()
 	for name, start := range map[string]func() (browser, error){
-		(*chromium)(nil).name(): func() (browser, error) { return oneChromium() },
-		(*firefox)(nil).name():  func() (browser, error) { return oneFirefox() },
+		(*chromium)(nil).Name(): func() (browser, error) { return browsers.OneChromium() },
+		(*firefox)(nil).Name():  func() (browser, error) { return browsers.OneFirefox() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

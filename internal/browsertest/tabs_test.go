@@ -16,7 +16,7 @@ var mostTabs = map[string]int{"chromium": 6, "firefox": 9}
 
 func TestTabsOverHTTPOneTakeTheConnections(t *testing.T) {
 	inEach(t, []string{httpOne}, func(t *testing.T, b browser, g *gateway) {
-		most := mostTabs[b.name()]
+		most := mostTabs[b.Name()]
 		pages := g.openTabs(b, sureTabs)
 		var late []*page
 		for range most - sureTabs + 1 {

@@ -1,6 +1,6 @@
-//go:build browser && linux
+//go:build linux
 
-package browsertest
+package browsers
 
 import (
 	_ "embed"
@@ -17,8 +17,8 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
-// firefox is a Firefox that nobody drives. It starts with a page of ours, home.html, which asks what to do and opens tabs.
-type firefox struct {
+// Firefox is one that nobody drives. It starts with a page of ours, home.html, which asks what to do and opens tabs.
+type Firefox struct {
 	process *proctest.Process
 	home    *httptest.Server
 	quitted chan struct{} // closed by quit
@@ -39,12 +39,12 @@ var homePage []byte
 //go:embed user.js
 var firefoxSettings []byte
 
-func startFirefox() (*firefox, error) {
+func startFirefox() (*Firefox, error) {
 	profile := filepath.Join(proctest.Dir(), "firefox")
 	if err := makeProfile(profile); err != nil {
 		return nil, fmt.Errorf("making a profile for firefox: %w", err)
 	}
-	f := &firefox{quitted: make(chan struct{}), orders: make(chan order), done: make(chan string)}
+	f := &Firefox{quitted: make(chan struct{}), orders: make(chan order), done: make(chan string)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -65,8 +65,12 @@ func startFirefox() (*firefox, error) {
 	return f, nil
 }
 
-// makeProfile makes a profile that calls nobody and trusts the tests' authority.
+// makeProfile makes a profile that calls nobody and trusts the authority.
 func makeProfile(dir string) error {
+	authority, err := Authority()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -75,7 +79,7 @@ func makeProfile(dir string) error {
 	}
 	for _, args := range [][]string{
 		{"-N", "--empty-password"},
-		{"-A", "-n", "browsertest", "-t", "C,,", "-i", authority.root},
+		{"-A", "-n", "browsers", "-t", "C,,", "-i", authority.Root},
 	} {
 		out, err := exec.Command("certutil", append(args, "-d", "sql:"+dir)...).CombinedOutput()
 		if err != nil {
@@ -86,7 +90,7 @@ func makeProfile(dir string) error {
 }
 
 // order answers the home page when there is something to do.
-func (f *firefox) order(w http.ResponseWriter, r *http.Request) {
+func (f *Firefox) order(w http.ResponseWriter, r *http.Request) {
 	select {
 	case o := <-f.orders:
 		_ = json.NewEncoder(w).Encode(o) // a failed write is firefox's end
@@ -95,7 +99,7 @@ func (f *firefox) order(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (f *firefox) carriedOut(_ http.ResponseWriter, r *http.Request) {
+func (f *Firefox) carriedOut(_ http.ResponseWriter, r *http.Request) {
 	select {
 	case f.done <- r.URL.Query().Get("error"):
 	case <-r.Context().Done():
@@ -104,7 +108,7 @@ func (f *firefox) carriedOut(_ http.ResponseWriter, r *http.Request) {
 }
 
 // do has the home page carry out an order. Tests that run side by side take turns.
-func (f *firefox) do(o order) error {
+func (f *Firefox) do(o order) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	timeout := time.After(proctest.Patience)
@@ -126,13 +130,20 @@ func (f *firefox) do(o order) error {
 	}
 }
 
-func (*firefox) name() string { return "firefox" }
+// Name is what its tests are called by.
+func (*Firefox) Name() string { return "firefox" }
 
-func (f *firefox) open(tab, url string) error { return f.do(order{Open: url, Tab: tab}) }
-func (f *firefox) close(tab string) error     { return f.do(order{Close: true, Tab: tab}) }
+// Home is the URL of the page it starts with, whose origin is that of what opens tabs.
+func (f *Firefox) Home() string { return f.home.URL }
+
+// Open opens a URL in a new tab. Whether its page comes is not waited for.
+func (f *Firefox) Open(tab, url string) error { return f.do(order{Open: url, Tab: tab}) }
+
+// Close closes a tab.
+func (f *Firefox) Close(tab string) error { return f.do(order{Close: true, Tab: tab}) }
 
 // quit kills it: the profile goes, too.
-func (f *firefox) quit() error {
+func (f *Firefox) quit() error {
 	close(f.quitted)
 	f.process.Kill()
 	f.home.Close()

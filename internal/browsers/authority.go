@@ -1,6 +1,6 @@
-//go:build browser && linux
+//go:build linux
 
-package browsertest
+package browsers
 
 import (
 	"crypto/ecdsa"
@@ -13,21 +13,25 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
-// certificates are files: an authority of this run's own, which Firefox is told to trust, and what it gave localhost.
-type certificates struct{ root, cert, key string }
+// Certificates are files: an authority of this run\'s own, which Firefox is told to trust, and what it gave localhost.
+type Certificates struct{ Root, Cert, Key string }
 
-var authority certificates
+// Authority makes the files once for all tests of a run.
+var Authority = sync.OnceValues(func() (Certificates, error) { return makeAuthority(filepath.Join(proctest.Dir(), "tls")) })
 
-func makeAuthority(dir string) (certificates, error) {
-	made := certificates{filepath.Join(dir, "root.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
+func makeAuthority(dir string) (Certificates, error) {
+	made := Certificates{filepath.Join(dir, "root.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return made, err
 	}
 	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "browsertest"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "browsers"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
@@ -59,7 +63,7 @@ func makeAuthority(dir string) (certificates, error) {
 	for _, file := range []struct {
 		path, kind string
 		der        []byte
-	}{{made.root, "CERTIFICATE", rootDER}, {made.cert, "CERTIFICATE", leafDER}, {made.key, "PRIVATE KEY", keyDER}} {
+	}{{made.Root, "CERTIFICATE", rootDER}, {made.Cert, "CERTIFICATE", leafDER}, {made.Key, "PRIVATE KEY", keyDER}} {
 		text := pem.EncodeToMemory(&pem.Block{Type: file.kind, Bytes: file.der})
 		if err := os.WriteFile(file.path, text, 0o600); err != nil {
 			return made, err

@@ -1,6 +1,6 @@
-//go:build browser && linux
+//go:build linux
 
-package browsertest
+package browsers
 
 import (
 	"bufio"
@@ -17,8 +17,11 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 )
 
-// chromium is a Chromium behind drive.mjs.
-type chromium struct {
+// driver is seen from where the tests of a package beside this one run.
+const driver = "../browsertest/drive.mjs"
+
+// Chromium is a Chromium behind a driver, which a test may have do more than open and close tabs.
+type Chromium struct {
 	process *proctest.Process
 	stdin   io.WriteCloser
 	read    sync.WaitGroup
@@ -28,7 +31,8 @@ type chromium struct {
 	waiting map[int]chan<- reply // nil once the driver has ended
 }
 
-type command map[string]any
+// Command is one for the driver: the name as "command", and what that takes, such as the tab as "page".
+type Command map[string]any
 
 type reply struct {
 	ID    int    `json:"id"`
@@ -36,7 +40,7 @@ type reply struct {
 	Error string `json:"error"`
 }
 
-func startChromium() (*chromium, error) {
+func startChromium() (*Chromium, error) {
 	home := filepath.Join(proctest.Dir(), "chromium")
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, err
@@ -45,9 +49,9 @@ func startChromium() (*chromium, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding chromium: %w", err)
 	}
-	cmd := exec.Command("node", "drive.mjs", bin)
+	cmd := exec.Command("node", driver, bin)
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home)
-	c := &chromium{waiting: map[int]chan<- reply{}}
+	c := &Chromium{waiting: map[int]chan<- reply{}}
 	if c.stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -63,12 +67,12 @@ func startChromium() (*chromium, error) {
 	}
 	c.read.Go(func() { c.receive(answers) })
 	proctest.AtEnd(c.quit)
-	_, err = c.do(command{"command": "version"})
+	_, err = c.Do(Command{"command": "version"})
 	return c, err
 }
 
 // receive hands out answers until the driver ends.
-func (c *chromium) receive(answers io.ReadCloser) {
+func (c *Chromium) receive(answers io.ReadCloser) {
 	lines := bufio.NewScanner(answers)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -91,8 +95,8 @@ func (c *chromium) receive(answers io.ReadCloser) {
 	c.waiting = nil
 }
 
-// do has the driver execute a command, and returns its answer.
-func (c *chromium) do(cmd command) (string, error) {
+// Do has the driver execute a command, and returns its answer.
+func (c *Chromium) Do(cmd Command) (string, error) {
 	to := make(chan reply, 1)
 	c.mu.Lock()
 	if c.waiting == nil {
@@ -121,19 +125,22 @@ func (c *chromium) do(cmd command) (string, error) {
 	}
 }
 
-func (*chromium) name() string { return "chromium" }
+// Name is what its tests are called by.
+func (*Chromium) Name() string { return "chromium" }
 
-func (c *chromium) open(tab, url string) error {
-	_, err := c.do(command{"command": "open", "page": tab, "url": url})
+// Open opens a URL in a new tab. Whether its page comes is not waited for.
+func (c *Chromium) Open(tab, url string) error {
+	_, err := c.Do(Command{"command": "open", "page": tab, "url": url})
 	return err
 }
 
-func (c *chromium) close(tab string) error {
-	_, err := c.do(command{"command": "close", "page": tab})
+// Close closes a tab.
+func (c *Chromium) Close(tab string) error {
+	_, err := c.Do(Command{"command": "close", "page": tab})
 	return err
 }
 
-func (c *chromium) quit() error {
+func (c *Chromium) quit() error {
 	_ = c.stdin.Close()
 	err := c.process.EndSoon()
 	c.read.Wait()
