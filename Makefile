@@ -48,7 +48,7 @@ HISTORIES ?= 20000
 FUZZTIME ?= 3m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser test-clients test-monitoring fuzz faults attack cover build release lint bench bench-go bench-servers promises fmt tidy-check examples
+.PHONY: help run test test-ai test-browser test-clients test-monitoring fuzz faults attack cover build release lint bench bench-go bench-servers promises fmt tidy-check examples
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,12 @@ test-clients: ## Run the code of the README, docs/clients.md and the guides (Pyt
 	@scripts/install-browsers.sh
 	@scripts/install-client-tools.sh
 	go test -race -tags clients -count 1 -parallel 12 -timeout 10m $(TESTFLAGS) ./internal/clientstest ./examples/ai-chat ./examples/compose ./examples/fastapi
+
+test-ai: ## Have the SDKs of AI products read answers in Node, Chromium and Firefox, through faults; UPDATE_GOLDEN=1 writes the table of docs/ai-clients.md; installs what is missing
+	@scripts/install-test-tools.sh
+	@scripts/install-browsers.sh
+	@scripts/install-ai-tools.sh
+	go test -race -tags ai -count 1 -parallel 4 -timeout 10m $(TESTFLAGS) ./internal/aitest
 
 test-monitoring: export PICTURE := $(PICTURE)
 test-monitoring: ## Run examples/monitoring: Prometheus (Debian's; installed if missing) asks gateways with a fault each, and the commands of docs/operations; PICTURE=docs/operations/dashboard.svg draws it anew
@@ -114,6 +120,8 @@ lint: ## Check formatting, go vet, staticcheck, the workflows
 	$(call each,go run $(STATICCHECK) ./...)
 	go vet -tags browser ./internal/browsertest
 	go run $(STATICCHECK) -tags browser ./internal/browsertest
+	go vet -tags ai ./internal/aitest
+	go run $(STATICCHECK) -tags ai ./internal/aitest
 	go vet -tags clients ./internal/clientstest ./examples/ai-chat ./examples/compose ./examples/fastapi
 	go run $(STATICCHECK) -tags clients ./internal/clientstest ./examples/ai-chat ./examples/compose ./examples/fastapi
 	go vet -tags monitoring ./internal/monitoringtest
