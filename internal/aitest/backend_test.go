@@ -99,7 +99,11 @@ func (b *backend) obeyStops() {
 			if err != nil {
 				return
 			}
-			b.await(strings.TrimPrefix(order.Channel, "stop:")).stop()
+			if a := b.of(strings.TrimPrefix(order.Channel, "stop:")); a != nil {
+				b.mu.Lock()
+				a.stop()
+				b.mu.Unlock()
+			}
 		}
 	})
 	b.t.Cleanup(func() {

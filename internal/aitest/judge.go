@@ -2,6 +2,7 @@ package aitest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -19,6 +20,9 @@ type reading struct {
 	back      []string // who asked again: "app", or "shown" if the SDK did when the page was shown
 }
 
+// statusBroken is of a device that could not be run: err says why.
+const statusBroken = "broken"
+
 // cell is what the table says of it. Whatever that says, nobody may take a part for the whole: that is an error.
 func (r reading) cell() (string, error) {
 	told := ""
@@ -26,6 +30,8 @@ func (r reading) cell() (string, error) {
 		told = "`" + strings.Join(slices.Compact(slices.Clone(r.gaps)), "`, `") + "`, "
 	}
 	switch {
+	case r.status == statusBroken:
+		return "", fmt.Errorf("running it: %s", r.err)
 	case r.err != "" || r.status == "nothing":
 		return r.endless(told)
 	case r.text != r.published && strings.HasSuffix(r.text, r.published):

@@ -42,6 +42,7 @@ func TestAPartIsNotTheWhole(t *testing.T) {
 		"finished without an end":                  func(r *reading) { r.status = "none" },
 		"an error, and text that nobody published": func(r *reading) { r.broken, r.text, r.err = true, "xyz", "Error: over" },
 		"an error, and nothing is missing":         func(r *reading) { r.text, r.err = "abc", "Error: over" },
+		"a device that was not run":                func(r *reading) { r.broken, r.status, r.err = true, statusBroken, "no" },
 		"a 204, and a hole":                        func(r *reading) { r.text, r.status = "abef", "nothing" },
 	} {
 		r := whole

@@ -76,7 +76,7 @@ type told struct {
 	Value json.RawMessage
 }
 
-// take keeps what a session has told. What is not understood is kept as a note, which a failed test prints.
+// take keeps what a session has told.
 func take(line []byte) error {
 	var said told
 	if err := json.Unmarshal(line, &said); err != nil {
@@ -104,12 +104,14 @@ func (s *session) keep(kind string, value json.RawMessage) error {
 		return json.Unmarshal(value, &s.shown)
 	case "done":
 		if s.outcome != nil {
-			return fmt.Errorf("session %s is done again", s.name)
+			s.outcome = &outcome{Status: statusBroken, Error: "it is done again"}
+			return nil
 		}
 		s.outcome = &outcome{}
 		return json.Unmarshal(value, s.outcome)
 	case "broken":
-		return fmt.Errorf("the harness of %s is broken: %s", s.name, value)
+		s.outcome = &outcome{Status: statusBroken, Error: string(value)}
+		return nil
 	case "refreshed":
 		s.refreshed, s.shown = true, 0
 		s.gaps, s.back = nil, nil

@@ -51,12 +51,17 @@ export class Session {
   }
 }
 
-// lost tells errors of the connection from what a stream says, by the words that each SDK and each browser has for them.
+// What SDKs and browsers say of a lost connection.
+const lostWords = [
+  'terminated', 'fetch failed', 'failed to fetch', 'networkerror', 'network error', 'input stream', 'other side closed', 'socket',
+  'premature close', 'connection error',
+];
+
+// lost tells errors of the connection from what a stream says.
 export function lost(err) {
   for (let e = err; e; e = e.cause) {
-    if (/terminated|fetch failed|failed to fetch|network ?error|input stream|other side closed|socket|premature close|connection error/i.test(`${e.name}: ${e.message}`)) {
-      return true;
-    }
+    const text = `${e.name}: ${e.message}`.toLowerCase();
+    if (lostWords.some((words) => text.includes(words))) return true;
   }
   return false;
 }
