@@ -117,30 +117,32 @@ func (t *timeline) firstSince(ms int64) (seq uint64, any bool) {
 	if i == t.entries.len() {
 		return 0, false
 	}
-	return t.entries.at(i).seq, true
+	return t.entries.seq(i), true
 }
 
 // after returns the first searchStep messages after a place.
 func (t *timeline) after(seq uint64) []*message {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	first := t.firstAfter(seq)
-	return t.between(first, min(first+searchStep, t.entries.len()))
+	some := t.between(first, min(first+searchStep, t.entries.len()))
+	t.mu.Unlock()
+	return unpacked(some)
 }
 
 // within returns the last searchStep messages at or before the place last that stand after the place first.
 func (t *timeline) within(first, last uint64) []*message {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	from, to := t.firstAfter(first), t.firstAfter(last)
-	return t.between(max(from, to-searchStep), to)
+	some := t.between(max(from, to-searchStep), to)
+	t.mu.Unlock()
+	return unpacked(some)
 }
 
 // between returns the messages from one index in entries to before another. The caller holds mu.
-func (t *timeline) between(from, to int) []*message {
-	some := make([]*message, 0, max(0, to-from))
+func (t *timeline) between(from, to int) []found {
+	some := make([]found, 0, max(0, to-from))
 	for i := from; i < to; i++ {
-		some = append(some, t.entries.at(i))
+		some = append(some, t.entries.find(i))
 	}
 	return some
 }

@@ -110,10 +110,11 @@ type Batch struct {
 	Items []Item
 	More  bool // Read stopped before the head: there is more to read at once
 
-	holes []hole
-	bound uint64 // some source was read no further: what is beyond must wait
-	live  bool   // every source was confirmed at the head
-	waits bool   // whether a gap is due depends on the next message: the cursor stays below it
+	packed []found // the messages that have to be unpacked for Items
+	holes  []hole
+	bound  uint64 // some source was read no further: what is beyond must wait
+	live   bool   // every source was confirmed at the head
+	waits  bool   // whether a gap is due depends on the next message: the cursor stays below it
 
 	share  int  // how many items of a kind one source may bring
 	pinned bool // some of Items are large, and pinned
@@ -152,12 +153,34 @@ func (b *Batch) reset(head cursor) {
 	b.bound, b.end, b.live, b.waits = head.seq, head, true, false
 }
 
+// unpack is for when no lock is held: it takes some tens of microseconds for a batch.
+func (b *Batch) unpack() {
+	if len(b.packed) == 0 {
+		return
+	}
+	messages := unpacked(b.packed)
+	for i := range b.Items {
+		if it := &b.Items[i]; it.kind == kindMessage && it.msg == nil {
+			it.msg, messages = messages[0], messages[1:]
+		}
+	}
+	b.forgetRuns()
+}
+
+func (b *Batch) forgetRuns() {
+	clear(b.packed) // the slice's unused rest must keep no run alive
+	b.packed = b.packed[:0]
+}
+
 // Forget lets go of the messages of a batch that has been written, or will not
 // be, so that the batch can be kept for another stream.
 func (b *Batch) Forget() {
 	b.empty()
 	if cap(b.holes) > maxHoles {
 		b.holes = nil
+	}
+	if cap(b.packed) > 2*batchItems { // of a stream with many sources
+		b.packed = nil
 	}
 }
 
@@ -174,6 +197,7 @@ func (b *Batch) empty() {
 	}
 	clear(b.Items) // the slice's unused rest must keep no message alive
 	b.Items, b.pinned = b.Items[:0], false
+	b.forgetRuns()
 }
 
 // inOrder orders items by place and, at one place, messages before gaps.
@@ -214,7 +238,7 @@ func (b *Batch) fold(sources []*source, most, mostSize int) {
 			}
 		case it.kind == kindMessage:
 			src.gapAt = noGap
-			if n == 0 || kept[n-1].msg != it.msg {
+			if n == 0 || kept[n-1].msg == nil || kept[n-1].seq != it.seq {
 				kept = append(kept, *it)
 				size += len(it.msg.payload)
 				b.pin(it.msg)

@@ -20,7 +20,7 @@ type message struct {
 	anchor   uint32 // hash of the channel and its last payloads, this one included; 0: not all of them are known
 
 	// Stored under the buffer's mu; frames is loaded without.
-	cost   int64 // counted bytes, with those of frames
+	cost   int64 // counted bytes, with those of frames; 0: the buffer does not hold this one, as of a message that is packed
 	frames atomic.Pointer[frame]
 }
 
@@ -63,6 +63,7 @@ type usage struct {
 	pins     pins
 	givenUp  givenUp
 	outages  atomic.Int64 // gaps that outages have left in channels
+	packer   packer       // of the reader goroutine
 }
 
 // buffer is a channel's bounded log. The reader goroutine appends, streams
@@ -128,6 +129,7 @@ func (b *buffer) append(m *message, lim Limits) (ok, due bool) {
 	for _, p := range b.patterns {
 		p.add(m)
 	}
+	b.packOld()
 	b.evict(lim)
 	due = !b.aging && b.entries.len() > 0
 	b.aging = b.aging || due
@@ -202,11 +204,13 @@ func (b *buffer) hold(messages int, bytes int64) {
 
 // drop gives up the oldest message, also in the patterns' indexes.
 func (b *buffer) drop(cause Cause) {
-	m := b.entries.pop()
-	b.hold(-1, -m.cost)
+	oldest := b.entries.find(0)
+	m := oldest.stamp()
+	b.hold(-1, -oldest.cost())
+	b.entries.pop()
 	b.usage.givenUp[cause].Add(1)
-	if m.isLarge() {
-		m.letGo()
+	if oldest.own != nil && oldest.own.isLarge() {
+		oldest.own.letGo()
 	}
 	f := floor{seq: m.seq, reason: cause.reason(), at: m.at}
 	b.raise(f)
@@ -223,7 +227,7 @@ func (b *buffer) dropOldest(received int64) (dropped bool, oldest int64, again b
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.check()
-	dropped = b.entries.len() > 0 && b.entries.at(0).received <= received
+	dropped = b.entries.len() > 0 && b.entries.stamp(0).received <= received
 	if dropped {
 		b.drop(CauseTotalSize)
 	}
@@ -238,7 +242,7 @@ func (b *buffer) expire(cutoff int64) (oldest int64, again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.check()
-	for b.entries.len() > 0 && b.entries.at(0).received < cutoff {
+	for b.entries.len() > 0 && b.entries.stamp(0).received < cutoff {
 		b.drop(CauseMaxAge)
 	}
 	return b.oldestLeft()
@@ -251,7 +255,7 @@ func (b *buffer) oldestLeft() (oldest int64, again bool) {
 		b.aging = false
 		return 0, false
 	}
-	return b.entries.at(0).received, true
+	return b.entries.stamp(0).received, true
 }
 
 // made is what making a body came to. It is zero if the body was there already.
@@ -309,6 +313,7 @@ func (m *message) cached(f *Format) *frame {
 // makeRoom reports whether size more bytes may be kept with m:
 //
 //	m is evicted already         no
+//	m is packed                  no: old messages are not read so often
 //	there is room                yes
 //	m is of the newest eighth    yes: many streams are about to read m; older
 //	                             messages go, never m and what came after it
@@ -317,14 +322,14 @@ func (m *message) cached(f *Format) *frame {
 //
 // (So the newest message alone may be over the limit with its frames.)
 func (b *buffer) makeRoom(m *message, size int64, lim Limits) bool {
-	if m.seq <= b.floor.seq {
+	if m.cost == 0 || m.seq <= b.floor.seq {
 		return false
 	}
 	last := b.entries.len() - 1
-	if b.bytes+size > lim.Bytes && m.seq < b.entries.at(last-last/8).seq {
+	if b.bytes+size > lim.Bytes && m.seq < b.entries.seq(last-last/8) {
 		return false
 	}
-	for b.bytes+size > lim.Bytes && b.entries.at(0) != m {
+	for b.bytes+size > lim.Bytes && b.entries.seq(0) != m.seq {
 		b.drop(CauseChannelSize)
 	}
 	return true

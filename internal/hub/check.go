@@ -35,9 +35,9 @@ func (t *timeline) broken() string {
 		return "complete is not beyond down"
 	case t.evicted.seq > t.floor.seq:
 		return "what was evicted is not above the floor"
-	case n > 0 && t.entries.at(0).seq <= t.floor.seq:
+	case n > 0 && t.entries.seq(0) <= t.floor.seq:
 		return "the floor is below every message"
-	case n > 1 && (t.entries.at(0).seq >= t.entries.at(1).seq || t.entries.at(n-2).seq >= t.entries.at(n-1).seq):
+	case n > 1 && (t.entries.seq(0) >= t.entries.seq(1) || t.entries.seq(n-2) >= t.entries.seq(n-1)):
 		return "the seqs of messages rise"
 	case breaks > 0 && t.breaks.at(0).seq < t.floor.seq:
 		return "the floor is not above any gap entry"
@@ -59,7 +59,7 @@ func (b *buffer) broken() string {
 		return invariant
 	}
 	switch n := b.entries.len(); {
-	case b.bytes < int64(n)*messageCost:
+	case b.bytes < int64(b.entries.newest.len())*messageCost+int64(b.entries.older)*rowCost:
 		return "each message is counted"
 	case n == 0 && b.bytes != 0:
 		return "an empty buffer counts nothing"

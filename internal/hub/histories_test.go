@@ -30,7 +30,7 @@ func TestRandomHistories(t *testing.T) {
 	all := histories(t, 3000)
 	traces := make([]trace, all.end-all.first)
 	play := func(t *testing.T, seed int64, checked bool) trace {
-		c := newChronicle(t, seed)
+		c := newChronicle(t, seed, false)
 		c.checked = checked
 		c.play()
 		return c.trace
@@ -126,7 +126,8 @@ type chronicle struct {
 	keeping []string // what the newest configuration keeps
 }
 
-func newChronicle(t *testing.T, seed int64) *chronicle {
+// newChronicle makes the history of a seed. In a boundless one no bytes are counted against a limit.
+func newChronicle(t *testing.T, seed int64, boundless bool) *chronicle {
 	r := rand.New(rand.NewSource(seed))
 	bytes := []int64{1 << 30, 70_000}[r.Intn(2)] // two of the large ones fit, and many small ones
 	w := newWorld(t, Limits{Messages: 3 + r.Intn(5), Bytes: bytes, MaxAge: 40})
@@ -136,6 +137,9 @@ func newChronicle(t *testing.T, seed int64) *chronicle {
 		w.hub.batch = 3
 	}
 	c := &chronicle{world: w, r: r, kinds: r.Intn(3), keeps: r.Intn(2) == 0, tight: r.Intn(3) == 0}
+	if c.tight = c.tight && !boundless; boundless {
+		w.hub.bound(func(b *Bounds) { b.Limits.Bytes = 1 << 30 })
+	}
 	if c.tight {
 		w.hub.bound(func(b *Bounds) {
 			b.Budget = Budget{Bytes: int64(2+r.Intn(4)) * 2 * bufferCost, Channels: 1 + r.Intn(3)}

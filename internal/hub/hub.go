@@ -57,6 +57,7 @@ func New(b Bounds, counted func(size int)) *Hub {
 	h.first = rand.Uint64N(1 << 48)
 	h.epoch = rand.Uint64()
 	h.batch = batchItems
+	h.usage.packer.packing = packing{length: runLength, newest: newestMessages}
 	h.next = h.first
 	h.head.Store(h.first)
 	h.bounds.Store(&b)

@@ -29,10 +29,10 @@ func (c *chronicle) checkInvariants() {
 func (w *world) checkTimeline(t *timeline) {
 	what := t.broken()
 	for i := range t.entries.len() {
-		switch seq := t.entries.at(i).seq; {
+		switch seq := t.entries.seq(i); {
 		case seq <= t.floor.seq:
 			what = "the floor is below every message"
-		case i > 0 && t.entries.at(i-1).seq >= seq:
+		case i > 0 && t.entries.seq(i-1) >= seq:
 			what = "the seqs of messages rise"
 		}
 	}
@@ -53,7 +53,7 @@ func (w *world) checkTimeline(t *timeline) {
 
 func (t *timeline) messageBetween(from, to uint64) bool {
 	next := t.firstAfter(from)
-	return next < t.entries.len() && t.entries.at(next).seq < to
+	return next < t.entries.len() && t.entries.seq(next) < to
 }
 
 func (w *world) checkStream(s *Stream) {
@@ -90,13 +90,13 @@ func TestABrokenInvariantIsSeen(t *testing.T) {
 		"the floor is not above any gap entry":    func(b *buffer) { b.breaks.push(gapEntry{}) },
 		"the seqs of gap entries rise":            func(b *buffer) { b.breaks.push(gapEntry{seq: 4}); b.breaks.push(gapEntry{seq: 4}) },
 		"there is at most one gap entry more than messages": func(b *buffer) {
-			b.entries = ring[*message]{}
+			b.entries = entries{}
 			b.breaks.push(gapEntry{seq: 4})
 			b.breaks.push(gapEntry{seq: 5})
 		},
 		"all kept messages are counted":  func(b *buffer) { b.count = 1 },
 		"each message is counted":        func(b *buffer) { b.bytes = 1 },
-		"an empty buffer counts nothing": func(b *buffer) { b.entries = ring[*message]{} },
+		"an empty buffer counts nothing": func(b *buffer) { b.entries = entries{} },
 		"hashed counts up":               func(b *buffer) { b.hashed = -1 },
 	} {
 		b := whole()

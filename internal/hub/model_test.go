@@ -42,7 +42,11 @@ type world struct {
 	sent    int
 	causes  map[string]int // what may have lost something, by channel
 	places  map[uint64]int // which publish took a seq
-	doubt   *rand.Rand     // nil: that Redis is gone is always known at once
+	said    []string       // the payload of each publish, from 1
+	ids     []cursor       // of all that viewers got
+
+	unpacked [2]int     // how many messages viewers got of runs, from channels and from patterns
+	doubt    *rand.Rand // nil: that Redis is gone is always known at once
 
 	published []string // of several nodes, the first has the channel of each publish
 	trace     trace
@@ -98,6 +102,7 @@ func (w *world) publish(channel string, pad int) {
 func (w *world) say(channel, payload string) {
 	w.sent++
 	w.log[channel] = append(w.log[channel], w.sent)
+	w.said = append(w.said, payload)
 	w.note("publish %s %d", channel, w.sent)
 	w.redis.Deliver(hubtest.Message{Channel: channel, Payload: payload, N: w.sent})
 }

@@ -150,6 +150,7 @@ func nodesHistory(t *testing.T, seed int64) (exact, moves int) {
 	for _, w := range nodes {
 		w.doubt = r
 		w.hub.Clock.offset.Add(int64(r.Intn(401) - 200)) // within half of maxRoundTrip
+		w.pack(seed)
 	}
 	channels := []string{"a", "b"}[:1+r.Intn(2)]
 	m := &mover{nodes: nodes, covers: channels, channels: channels, owed: map[string]int{}, gapped: map[string]bool{}, told: map[string]int{}, trace: trace}

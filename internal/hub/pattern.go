@@ -27,6 +27,7 @@ func (p *pattern) add(m *message) {
 		return // the pattern's next confirmation tells of the message
 	}
 	p.entries.push(m)
+	p.ageOld()
 	p.count++
 	p.usage.bytes.Add(indexCost)
 }
@@ -64,8 +65,10 @@ func (p *pattern) raiseLocked(f floor) {
 	if f.seq <= p.floor.seq {
 		return // the message was received before the pattern was confirmed
 	}
-	for p.entries.len() > 0 && p.entries.at(0).seq <= f.seq {
-		p.evicted = p.entries.pop().anchored()
+	for p.entries.len() > 0 && p.entries.seq(0) <= f.seq {
+		m := p.entries.stamp(0)
+		p.evicted = m.anchored()
+		p.entries.pop()
 		p.usage.bytes.Add(-indexCost)
 	}
 	p.raise(f)

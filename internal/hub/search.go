@@ -68,7 +68,7 @@ func (t *timeline) matchSome(anchor uint32, from int64, after uint64) (seq uint6
 	first := max(t.receivedSince(from), t.firstAfter(after))
 	end := min(first+searchStep, t.entries.len())
 	for i := first; i < end; i++ {
-		m := t.entries.at(i)
+		m := t.entries.stamp(i)
 		switch last = m.seq; m.anchor {
 		case 0:
 			return 0, 0, 0, false, false
@@ -112,7 +112,7 @@ func (t *timeline) placeBeforeLast(n int, head, first uint64) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if end := t.firstAfter(head); end >= n {
-		return t.entries.at(end-n).seq - 1
+		return t.entries.seq(end-n) - 1
 	}
 	return first // some have gone meanwhile
 }
@@ -167,6 +167,6 @@ func (w *window) fill(place uint64) {
 	end := t.firstAfter(place - 1)
 	w.over = end == 0
 	for i := max(0, end-searchStep); i < end; i++ {
-		w.seqs = append(w.seqs, t.entries.at(i).seq)
+		w.seqs = append(w.seqs, t.entries.seq(i))
 	}
 }

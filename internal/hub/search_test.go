@@ -65,7 +65,8 @@ func TestASearchNoticesWhatGoesMeanwhile(t *testing.T) {
 	if !more || !vouches || last != searchStep+1 {
 		t.Fatalf("a step ends at %d, more %v, vouches %v", last, more, vouches)
 	}
-	m := line.entries.pop()
+	m := line.entries.stamp(0)
+	line.entries.pop()
 	line.raise(floor{seq: m.seq, reason: gapEvicted, at: m.at})
 	if _, _, _, _, vouches := line.matchSome(5, 2, last); vouches {
 		t.Error("it vouches for what has gone")

@@ -228,7 +228,7 @@ func (s *Stream) placeBefore(ms int64) uint64 {
 			place = max(place, t.floor.seq)
 		}
 		if i := t.receivedSince(ms); i > 0 {
-			place = max(place, t.entries.at(i-1).seq)
+			place = max(place, t.entries.seq(i-1))
 		}
 		t.mu.Unlock()
 	}

@@ -144,6 +144,7 @@ func (s *Stream) collect(b *Batch) bool {
 			return false
 		}
 	}
+	b.unpack()
 	return true
 }
 
@@ -255,9 +256,12 @@ func (src *source) collectMessages(s *Stream, b *Batch) {
 			b.bound = min(b.bound, b.Items[len(b.Items)-1].seq)
 			return
 		}
-		m := t.entries.at(i)
-		b.Items = append(b.Items, Item{kind: kindMessage, seq: m.seq, msg: m, src: src})
-		size -= len(m.payload)
+		m := t.entries.find(i)
+		if m.own == nil {
+			b.packed = append(b.packed, m)
+		}
+		b.Items = append(b.Items, Item{kind: kindMessage, seq: m.seq(), msg: m.own, src: src})
+		size -= m.holds()
 	}
 }
 

@@ -111,7 +111,7 @@ func (s *surveyed) look(epoch uint64, now int64) Line {
 		l.Bytes = indexCost * int64(l.Messages)
 	}
 	if n := t.entries.len(); n > 0 {
-		m := t.entries.at(n - 1)
+		m := t.entries.stamp(n - 1)
 		l.Newest, l.Age = cursor{ms: m.ms, seq: m.seq, epoch: epoch, anchor: m.anchor}.String(), max(0, now-m.received)
 	}
 	return l
@@ -124,9 +124,9 @@ func (t *timeline) rate(now int64) float64 {
 	if n == 0 {
 		return 0
 	}
-	first := sort.Search(n, func(i int) bool { return t.entries.at(i).received > now-rateTime })
+	first := sort.Search(n, func(i int) bool { return t.entries.stamp(i).received > now-rateTime })
 	over := int64(rateTime)
-	if oldest := t.entries.at(0).received; first == 0 && t.count > uint64(n) {
+	if oldest := t.entries.stamp(0).received; first == 0 && t.count > uint64(n) {
 		over = max(1, now-oldest)
 	}
 	return float64(n-first) * 1000 / float64(over)

@@ -66,7 +66,7 @@ type timeline struct {
 
 	mu sync.Mutex // guards all below
 
-	entries ring[*message] // Invariant: their seqs rise
+	entries entries        // Invariant: their seqs rise
 	breaks  ring[gapEntry] // Invariant: their seqs rise, and between two stands a message: at most one more than entries
 	floor   floor          // Invariant: below every message, not above any gap entry
 	count   uint64         // messages ever appended. Invariant: count - entries.len() is the index of the oldest kept
@@ -116,7 +116,7 @@ func (t *timeline) confirm(seq uint64, at int64) bool {
 // message stands behind that, move to g's place and tell of both.
 func (t *timeline) pushBreak(g gapEntry) {
 	n := t.breaks.len()
-	if n == 0 || (t.entries.len() > 0 && t.entries.at(t.entries.len()-1).seq > t.breaks.at(n-1).seq) {
+	if n == 0 || (t.entries.len() > 0 && t.entries.seq(t.entries.len()-1) > t.breaks.at(n-1).seq) {
 		t.breaks.push(g)
 		t.usage.bytes.Add(gapCost)
 	} else {
@@ -202,7 +202,7 @@ func (t *timeline) raise(f floor) {
 // the messages' bytes.
 func (t *timeline) clear() {
 	t.usage.bytes.Add(-gapCost * int64(t.breaks.len()))
-	t.entries, t.breaks = ring[*message]{}, ring[gapEntry]{}
+	t.entries, t.breaks = entries{}, ring[gapEntry]{}
 }
 
 // oldestIndex returns the index of the oldest kept message among all that were
@@ -214,7 +214,8 @@ func (t *timeline) oldestIndex() uint64 { return t.count - uint64(t.entries.len(
 func (t *timeline) newest() (seq uint64, at int64) {
 	seq, at = t.floor.seq, t.floor.at
 	if n := t.entries.len(); n > 0 {
-		seq, at = t.entries.at(n-1).seq, t.entries.at(n-1).at
+		last := t.entries.stamp(n - 1)
+		seq, at = last.seq, last.at
 	}
 	if n := t.breaks.len(); n > 0 && t.breaks.at(n-1).seq > seq {
 		seq, at = t.breaks.at(n-1).seq, t.breaks.at(n-1).at
@@ -231,18 +232,18 @@ func (t *timeline) newest() (seq uint64, at int64) {
 func (t *timeline) firstAfter(c uint64) int {
 	n := t.entries.len()
 	switch {
-	case n == 0 || t.entries.at(n-1).seq <= c:
+	case n == 0 || t.entries.seq(n-1) <= c:
 		return n
-	case n == 1 || t.entries.at(n-2).seq <= c:
+	case n == 1 || t.entries.seq(n-2) <= c:
 		return n - 1
 	}
-	return t.entries.search(func(m *message) bool { return m.seq > c })
+	return search(0, n, func(i int) bool { return t.entries.seq(i) > c })
 }
 
 // receivedSince returns the index in entries of the first message that was
 // received at or after ms, in Redis's clock. The caller holds mu.
 func (t *timeline) receivedSince(ms int64) int {
-	return t.entries.search(func(m *message) bool { return m.at >= ms })
+	return search(0, t.entries.len(), func(i int) bool { return t.entries.stamp(i).at >= ms })
 }
 
 // newestMessage returns the newest message at or before seq c, kept or evicted,
@@ -251,7 +252,7 @@ func (t *timeline) newestMessage(c uint64) anchored {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if i := t.firstAfter(c); i > 0 {
-		m := t.entries.at(i - 1)
+		m := t.entries.stamp(i - 1)
 		return m.anchored()
 	}
 	if t.evicted.seq <= c {

@@ -106,11 +106,20 @@ func (v *viewer) take(it *Item) {
 		v.w.fail("the cursor of %v went back from %d to %d", v.channels, v.last.seq, it.id.seq)
 	}
 	v.last = it.id
+	v.w.ids = append(v.w.ids, it.id)
 	if it.msg == nil {
 		v.takeGap(it)
 		return
 	}
 	channel, n := it.msg.home.name, v.w.places[it.seq]
+	if it.msg.payload != v.w.said[n-1] || it.msg.seq != it.seq {
+		v.w.fail("%v %v got other bytes than those of %d: %q", v.channels, v.patterns, n, it.msg.payload)
+	}
+	if it.msg.cost == 0 && it.src.line.pattern {
+		v.w.unpacked[1]++
+	} else if it.msg.cost == 0 {
+		v.w.unpacked[0]++
+	}
 	v.w.note("  %v %v gets %s %d id %d", v.channels, v.patterns, channel, n, it.id.seq)
 	i := slices.Index(v.w.log[channel], n)
 	expected := v.next[channel]

@@ -7,8 +7,12 @@ func (w *world) weigh() {
 	for p := range w.hub.patterns.each() {
 		bytes += indexCost*int64(p.entries.len()) + gapCost*int64(p.breaks.len())
 		for i := range p.entries.len() {
-			if m := p.entries.at(i); w.hub.buffers.get(m.home.name) != m.home && m.home.usage == &w.hub.usage {
+			m := p.entries.at(i)
+			if w.hub.buffers.get(m.home.name) != m.home && m.home.usage == &w.hub.usage {
 				w.fail("the index of %s holds a message of %s that no buffer holds", p.name, m.home.name)
+			}
+			if p.entries.find(i).own == m && m.cost == 0 && m.home.usage == &w.hub.usage {
+				w.fail("the index of %s holds a message of %s that is packed there", p.name, m.home.name)
 			}
 		}
 	}
@@ -17,7 +21,7 @@ func (w *world) weigh() {
 		messages += int64(b.entries.len())
 		bytes += channelCost(b.name) + gapCost*int64(b.breaks.len())
 		for i := range b.entries.len() {
-			bytes += b.entries.at(i).cost
+			bytes += b.entries.find(i).cost()
 		}
 	}
 	if u := &w.hub.usage; u.messages.Load() != messages || u.bytes.Load() != bytes {
