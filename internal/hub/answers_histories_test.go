@@ -50,6 +50,9 @@ func newAnswering(t *testing.T, seed int64) *answering {
 	w.doubt = r
 	w.note("seed %d", seed)
 	w.hub.countFrom(1 << 40)
+	if seed%2 == 0 {
+		w.pack(seed)
+	}
 	if r.Intn(2) == 0 {
 		w.hub.batch = 3
 	}
