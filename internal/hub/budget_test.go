@@ -71,6 +71,7 @@ type heapShape struct {
 	name     string
 	keep     []string // patterns that deliver, instead of the channels' own subscriptions
 	names    string   // what the channels' names begin with
+	before   string   // what payloads begin with, on top of their size
 	channels int      // with payloads of 20 KB a tenth of them, if there are many
 	messages int      // a channel; with payloads of 20 KB a twentieth of them, if there are many
 	visited  bool     // the channels' subscriptions linger
@@ -88,13 +89,14 @@ var heapShapes = []heapShape{
 	{name: "many messages in a ring that has just grown", channels: 10, messages: heapMessages + 1, visited: true},
 	{name: "many messages with an outage after each", channels: 10, messages: heapMessages + 1, visited: true, outages: true},
 	{name: "many messages of a pattern", keep: []string{"job:*"}, channels: 10, messages: heapMessages + 1},
-	{name: "cached events", channels: 10, messages: heapMessages, visited: true, format: &Format{event: eventNone}},
+	{name: "cached events", before: "\n", channels: 10, messages: heapMessages, visited: true, format: &Format{event: eventNone}},
+	{name: "names of events", channels: 10, messages: heapMessages, visited: true, format: &Format{event: eventChannel}},
 	{name: "many channels", channels: heapChannels, messages: 1, visited: true},
 	{name: "many channels of a pattern", keep: []string{"job:*"}, channels: heapChannels, messages: 1},
 	{name: "many channels with long names", keep: []string{"*"}, names: strings.Repeat("x", 1000), channels: heapChannels, messages: 1},
 	{name: "many channels and two patterns", keep: []string{"job:*", "*"}, channels: heapChannels, messages: 1, visited: true},
 	{name: "many channels after an outage", channels: heapChannels, messages: 1, visited: true, outages: true},
-	{name: "cached events of many channels", channels: heapChannels, messages: 1, visited: true, format: &Format{event: eventNone}},
+	{name: "cached events of many channels", before: "\n", channels: heapChannels, messages: 1, visited: true, format: &Format{event: eventNone}},
 	{name: "idle channels", channels: heapChannels, visited: true},
 }
 
@@ -111,7 +113,7 @@ func (s *heapShape) fill(t *testing.T, h *Hub, size int) {
 		budgetVisit(t, h, names...)
 	}
 	for i := range messages {
-		payload := fmt.Sprintf("%0*d", size, i)
+		payload := s.before + fmt.Sprintf("%0*d", size, i)
 		for _, name := range names {
 			if len(s.keep) == 0 {
 				h.Receive("", name, asReceived(payload))

@@ -19,7 +19,9 @@ type outline struct {
 	verdict
 	name string // of the event; empty: none
 	data string // what is sent of the payload
-	size int    // of the body, in bytes: up to seven times the data
+
+	oneLine bool // that is all of it, and one line of UTF-8
+	size    int  // of the body, in bytes: up to seven times the data
 }
 
 // Notes are what making an event's body has come upon.
@@ -37,6 +39,7 @@ func (f *Format) outline(m *message) outline {
 	o.verdict = f.verdict(&p, o.name)
 	o.BadUTF8 = !utf8.ValidString(o.data)
 	lines := 1 + strings.Count(o.data, "\n") + strings.Count(o.data, "\r")
+	o.oneLine = lines == 1 && !o.BadUTF8 && f.data == ""
 	o.size = len(o.data) + lines*len("data: \n") + len("\n")
 	if o.BadUTF8 {
 		o.size += countBad(o.data) * (len("\uFFFD") - 1)
@@ -99,7 +102,10 @@ func (h *Hub) Encode(e *Encoder, it *Item, f *Format) Notes {
 		h.enforce()
 	}
 	e.shared, e.ends = fr.body, fr.ends
-	if fr.headOnly {
+	switch {
+	case fr.oneLine:
+		e.own = text{rest: it.msg.payload, oneLine: true}
+	case fr.headOnly:
 		data, _ := f.dataOf(&parsed{payload: it.msg.payload})
 		e.own = text{rest: data, fix: fr.badUTF8}
 	}
@@ -152,10 +158,16 @@ type text struct {
 	rest string // of the payload
 	fix  bool   // bytes that are not UTF-8 become U+FFFD, one each: the length of what was there stays visible
 	at   textAt
+
+	oneLine bool // there are no line ends, and nothing to fix
 }
 
 // append appends until dst has most bytes, or a few more, or all is there.
 func (t *text) append(dst []byte, most int) (out []byte, more bool) {
+	if t.oneLine && t.at == textNewLine && len(dst)+len("data: \n\n")+len(t.rest) <= most {
+		t.at = textOver // what most events are needs no steps
+		return append(append(append(dst, "data: "...), t.rest...), "\n\n"...), false
+	}
 	for len(dst) < most && t.at != textOver {
 		switch t.at {
 		case textNewLine:
@@ -175,7 +187,10 @@ func (t *text) appendLine(dst []byte, most int) []byte {
 	if t.fix {
 		room = (room + 2) / len("\uFFFD")
 	}
-	n := lineEnd(t.rest[:min(len(t.rest), max(0, room))])
+	n := min(len(t.rest), max(0, room))
+	if !t.oneLine {
+		n = lineEnd(t.rest[:n])
+	}
 	if t.fix {
 		dst, n = appendFixed(dst, t.rest, n)
 	} else {

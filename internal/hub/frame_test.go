@@ -336,7 +336,7 @@ func TestFramesAreMadeOncePerFormat(t *testing.T) {
 
 func TestFramesOfConcurrentStreams(t *testing.T) {
 	const streams = 8
-	b, m := evtBuffer(strings.Repeat("x", 1000))
+	b, m := evtBuffer(strings.Repeat("x", 500) + "\n" + strings.Repeat("y", 500))
 	formats := []Format{evtPlain, {event: eventChannel, gap: defaultGapEvent, cursor: defaultCursorEvent}}
 	var charged atomic.Int64
 	var bodies [streams][]byte
@@ -359,5 +359,40 @@ func TestFramesOfConcurrentStreams(t *testing.T) {
 		if &bodies[i][0] != &bodies[i%2][0] {
 			t.Errorf("stream %d has a frame of its own", i)
 		}
+	}
+}
+
+// What stands in an event as it is need not be there twice: of a message of one line is kept what stands before it, if anything.
+func TestAPayloadOfOneLineIsNotKeptTwice(t *testing.T) {
+	ends, err := ParseFormat(Wire{End: []Match{{Data: []string{"x"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 1000)
+	for _, test := range []struct {
+		name    string
+		format  Format
+		payload string
+		kept    int64 // bytes
+	}{
+		{"nothing but the payload", evtPlain, long, 0},
+		{"an empty payload", evtPlain, "", 0},
+		{"a name", Format{event: eventChannel}, long, frameCost + int64(len("event: job:1\n"))},
+		{"what the rules say", ends, long, frameCost + int64(len("event: \n"))},
+		{"two lines", evtPlain, long + "\n", frameCost + int64(len(long)+len("\n"+"data: \ndata: \n\n"))},
+		{"a CR", evtPlain, long + "\r", frameCost + int64(len(long)+len("\r"+"data: \ndata: \n\n"))},
+		{"not UTF-8", evtPlain, long + "\xff", frameCost + int64(len(long)+len("data: \uFFFD\n\n"))},
+		{"a part of the payload", Format{event: eventNone, data: "a"}, `{"a":"` + long + `"}`, frameCost + int64(len(long)+len("data: \n\n"))},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b, m := evtBuffer(test.payload)
+			before := b.usage.bytes.Load()
+			for range 2 {
+				b.frame(m, &test.format, roomy)
+			}
+			if kept := b.usage.bytes.Load() - before; kept != test.kept {
+				t.Errorf("%d bytes are kept, want %d", kept, test.kept)
+			}
+		})
 	}
 }

@@ -126,6 +126,11 @@ func (f *Format) verdictOf(m *message) verdict {
 	return f.verdict(&p, name)
 }
 
+// isPlain reports whether all that the format has of a message is its payload.
+func (f *Format) isPlain() bool {
+	return f.event == eventNone && f.data == "" && !f.HasEnd() && !f.HasBegin()
+}
+
 // HasEnd reports whether streams of the format end with a message.
 func (f *Format) HasEnd() bool { return f.rules != nil && len(f.rules.end) > 0 }
 
