@@ -21,8 +21,9 @@ type Buffer struct {
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 
 	// At most this many bytes a channel, 4096 to 1 TiB; payloads, cached event
-	// bodies and some 110 bytes a message count. More than half of total_size
-	// has no effect. A message that is larger by itself is not delivered but
+	// bodies and some 110 bytes a message count. Old messages that are alike
+	// count far less: some 40 bytes for the token of an answer. More than half
+	// of total_size has no effect. A message that is larger by itself is not delivered but
 	// gapped. Default: 4194304 (4 MiB)
 	ChannelSize int64 `json:"channel_size,omitempty"`
 
@@ -44,8 +45,8 @@ type Buffer struct {
 	MaxChannels int `json:"max_channels,omitempty"`
 }
 
-// The defaults. 10,000 messages and 4 MiB a channel hold some minutes of the
-// fastest token stream; 15 minutes cover a closed laptop lid.
+// The defaults. 10,000 messages are some minutes of the fastest token stream,
+// and 4 MiB a channel hold ten times as many; 15 minutes cover a closed laptop lid.
 const (
 	defaultMessages    = 10000
 	defaultMaxAge      = 15 * time.Minute

@@ -25,6 +25,7 @@ func TestTheReferenceHasTheFixedCosts(t *testing.T) {
 		bytes int
 	}{
 		{"a message", messageCost}, {"a cached event", frameCost}, {"a message and pattern", indexCost}, {"a channel", bufferCost},
+		{"a packed message", rowCost}, {fmt.Sprintf("a run of %d", runLength), runCost},
 	} {
 		if want := fmt.Sprintf("%d bytes %s", cost.bytes, cost.of); !strings.Contains(memory, want) {
 			t.Errorf("%s does not say %q", file, want)
