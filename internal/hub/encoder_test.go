@@ -21,6 +21,7 @@ func TestNoPieceOfAnEventIsLarge(t *testing.T) {
 		"small":          strings.Repeat("x", 100),
 		"right below":    strings.Repeat("x", maxKept-8),
 		"one line":       strings.Repeat("x", 1<<20),
+		"a line, and on": strings.Repeat("x", most+most/2),
 		"line ends":      strings.Repeat("\n", 1<<18),
 		"CR LF":          strings.Repeat("\r\n", 1<<18),
 		"not UTF-8":      strings.Repeat("\xff", 1<<18),
