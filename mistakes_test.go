@@ -245,10 +245,12 @@ func TestNothingThatWeShowIsAMistake(t *testing.T) {
 		t.Fatalf("only %d", len(texts))
 	}
 	for name, text := range texts {
-		config, err := adapt(text)
+		file, _, _ := strings.Cut(name, " ")
+		config, err := adaptIn(file, text)
 		if err != nil {
-			if config, err = adapt(inSite(text)); err != nil { // a part of one
-				t.Errorf("%s: %v", name, err)
+			var asPart error
+			if config, asPart = adaptIn(file, inSite(text)); asPart != nil {
+				t.Errorf("%s: %v; as a part of a site: %v", name, err, asPart)
 				continue
 			}
 		}

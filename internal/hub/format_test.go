@@ -195,7 +195,7 @@ func TestDataIsAValueOfThePayload(t *testing.T) {
 		`{"date":1}`:               "data: {\"date\":1}\n\n",
 		`no JSON`:                  "data: no JSON\n\n",
 	} {
-		o := f.outline(&message{payload: payload})
+		o := f.outline(&message{home: named("c"), payload: payload})
 		if got := string(o.body()); got != want || o.DataLeft != !strings.Contains(payload, `"data"`) {
 			t.Errorf("%s: got %q, left: %v; want %q", payload, got, o.DataLeft, want)
 		}

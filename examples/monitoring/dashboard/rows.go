@@ -32,7 +32,8 @@ var rows = []row{
 			{"attempts again", rate("publish_retries_total", "")}}},
 		{title: "Events a second", about: "Written to all streams.", unit: "ops", queries: []query{
 			{"sent", rate("events_sent_total", "")},
-			{"of these replayed", rate("replayed_events_total", "")}}},
+			{"of these replayed", rate("replayed_events_total", "")},
+			{"of these merged", rate("merged_messages_total", "")}}},
 		{title: "Bytes a second", about: "Payloads from Redis, and what was written to streams.", unit: "Bps", queries: []query{
 			{"in", rate("received_bytes_total", "")},
 			{"out", rate("sent_bytes_total", "")}}},
@@ -43,10 +44,11 @@ var rows = []row{
 			queries: quantiles("probe_seconds")},
 		{title: "Not published", about: "Messages of redis_sse_publish that are not ok, a second, by reason.", unit: "ops",
 			queries: []query{{"{{reason}}", rate("publish_dropped_total", "reason")}}},
-		{title: "Changed on the way", about: "Messages whose bytes were not UTF-8, and event names that were left out, a second.", unit: "ops",
+		{title: "Changed on the way", about: "Messages whose bytes were not UTF-8, event names that were left out, and payloads without what data names, a second.", unit: "ops",
 			queries: []query{
 				{"not UTF-8", rate("invalid_utf8_total", "")},
-				{"without a name", rate("event_names_omitted_total", "")}}},
+				{"without a name", rate("event_names_omitted_total", "")},
+				{"without the data", rate("payloads_left_total", "")}}},
 		{title: "Bodies being published", about: "Bytes that are held until Redis has answered.", unit: "bytes",
 			queries: []query{{"{{hub}}", sum("publish_body_bytes", "hub")}}},
 	}},
@@ -56,6 +58,7 @@ var rows = []row{
 			{"behind: {{route}}", sum("streams_behind", "route")}}},
 		{title: "Opened and ended a second", unit: "ops", queries: []query{
 			{"opened", rate("streams_opened_total", "")},
+			{"nothing to stream: {{cause}}", rate("no_content_total", "cause")},
 			{"ended: {{end}}", rate("streams_total", "end")}}},
 		{title: "Age at the end", about: "How old streams were when they ended.", unit: "s", queries: quantiles("stream_age_seconds")},
 		{title: "Gaps a second", about: "Gap events by reason: what clients were told that they may lack.", unit: "ops",
@@ -74,9 +77,10 @@ var rows = []row{
 		{title: "Breaker state", about: "0 closed, 1 half-open, 2 open.", unit: "short",
 			states:  []state{{"0", "closed", "green"}, {"1", "half-open", "orange"}, {"2", "open", "red"}},
 			queries: []query{{"{{hub}}", "max by (hub) (caddy_redis_sse_breaker_state" + chosen + ")"}}},
-		{title: "Subscriptions", about: "Channels and patterns held, and those that Redis's ACL has refused.", unit: "short", queries: []query{
+		{title: "Subscriptions", about: "Channels and patterns held, those that Redis's ACL has refused, and keys of presence.", unit: "short", queries: []query{
 			{"active: {{hub}}", sum("active_subscriptions", "hub")},
-			{"refused: {{hub}}", sum("channels_refused", "hub")}}},
+			{"refused: {{hub}}", sum("channels_refused", "hub")},
+			{"presence: {{hub}}", sum("presence_keys", "hub")}}},
 	}},
 	{"Buffers", []panel{
 		{title: "Buffer size", about: "Counted bytes against total_size.", unit: "bytes", queries: []query{
