@@ -298,7 +298,12 @@ func TestEmptyIsAnsweredOnceRedisHasConfirmed(t *testing.T) {
 	server.Publish("open:1", "lost or not")
 	back := alone("open:2", ssetest.WithLastEventID("1-1-1-1"))
 	resumeMustGap(t, back, "open:2", gapNotBuffered)
+	server.Publish("open:2", "the newest")
+	resumeMessages(t, back, "the newest")
 	back.Close()
+	again := alone("open:2", ssetest.WithLastEventID(back.LastEventID()))
+	resumeNothingElse(t, server, again, "open:2")
+	again.Close()
 	// As long as Redis has not confirmed, something may be there.
 	server.Freeze()
 	frozen := alone("open:3")
