@@ -28,7 +28,7 @@ func TestTheDataOfAnEventIsWhatItsPathSays(t *testing.T) {
 		}
 		metrics /metrics
 	`)
-	before := g.scrape()
+	before, large := g.scrape(), strings.Repeat("large ", 20_000)
 	inner, whole := g.open("/inner"), g.opened("/whole")
 	server.WaitNumSub("a", 1)
 	for _, test := range []struct{ payload, name, data string }{
@@ -41,6 +41,7 @@ func TestTheDataOfAnEventIsWhatItsPathSays(t *testing.T) {
 		{`{"meta.kind":"dotted","meta.data.0":"a key with dots"}`, "dotted", "a key with dots"},
 		{`{"meta":{"kind":"last","data":["first"],"data":["the last of two"]}}`, "last", "the last of two"},
 		{`{"meta":{"kind":"none","data":[]}}`, "none", `{"meta":{"kind":"none","data":[]}}`},
+		{`{"meta":{"kind":"large","data":["` + large + `\n"]}}`, "large", large + "\n"}, // each stream makes it for itself
 		{`no json`, "message", "no json"},
 		{`{"meta":{"kind":"broken","data":["a"]}`, "message", `{"meta":{"kind":"broken","data":["a"]}`},
 		{`{"stop":{"in":"the payload"},"meta":{"kind":"x","data":["bye"]}}`, "x", "bye"},
