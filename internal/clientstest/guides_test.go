@@ -221,7 +221,7 @@ func (g *guide) prints(has, textHas string) {
 	for i := range parts {
 		parts[i] = regexp.QuoteMeta(parts[i])
 	}
-	want := regexp.MustCompile(strings.Join(parts, `\S+`))
+	want := regexp.MustCompile(strings.Join(parts, `.+`))
 	p := proctest.Start(g.t, g.command(g.block("sh", has)))
 	p.Poll(g.t, "what the guide shows: "+want.String(), func() bool { return want.MatchString(p.Log()) })
 	p.Kill()
