@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/jsonpath"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
 // mergeItems are items of one channel.
@@ -240,4 +241,70 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(items)), "ns/message")
+}
+
+// At whatever byte a client is cut, what it had and what it gets once it is back are all messages, each once and in order.
+func TestAClientMayBeCutAtEveryByteOfASharedEvent(t *testing.T) {
+	w := answerWorld(t, roomy)
+	f := parsedFormat(t, Wire{Merge: []string{"d"}, End: []Match{{Data: []string{"[DONE]"}}}, Control: "comments", GapData: "x"})
+	want := ""
+	w.bring(`{"t":"begin"}`)
+	for i := range 6 {
+		w.bring(fmt.Sprintf(`{"d":"%d é\n"}`, i))
+		want += fmt.Sprintf("%d é\n", i)
+	}
+	w.bring("[DONE]")
+	wire := mergedFrom(w, f, FromStart())
+	if events := strings.Count(string(wire), "id: "); events != 3 {
+		t.Fatalf("%q has %d events, want 3", wire, events)
+	}
+	for at := range len(wire) + 1 {
+		text, id, ended := mergedText(t, wire[:at])
+		start := FromStart()
+		if id != "" {
+			start = ResumeAt(id)
+		}
+		if start.EndsAnswer() != ended {
+			t.Fatalf("cut at %d the client has all: %v, and the id %q", at, ended, id)
+		}
+		if !ended {
+			rest, _, restEnded := mergedText(t, mergedFrom(w, f, start))
+			text, ended = text+rest, restEnded
+		}
+		if text != want || !ended {
+			t.Fatalf("cut at %d of %d the client has %q in the end, want %q", at, len(wire), text, want)
+		}
+	}
+}
+
+// mergedFrom is all that a new stream of channel a is sent.
+func mergedFrom(w *world, f *Format, at Start) (wire []byte) {
+	s := w.begun(at)
+	defer w.hub.Close(s)
+	s.ReadMore()
+	b := read(s)
+	for i := 0; i < len(b.Items); {
+		var e Encoder
+		n, _ := w.hub.EncodeRun(&e, b.Items[i:], f)
+		wire, _ = e.Append(wire, 1<<20)
+		i += n
+	}
+	return wire
+}
+
+// mergedText is what a client has that was sent the bytes.
+func mergedText(t *testing.T, wire []byte) (text, id string, ended bool) {
+	t.Helper()
+	for _, e := range ssetest.NewParser().Push(wire) {
+		id = e.ID
+		if ended = e.Data == "[DONE]"; ended {
+			continue
+		}
+		var data struct{ D string }
+		if err := json.Unmarshal([]byte(e.Data), &data); err != nil {
+			t.Fatalf("decoding %q: %v", e.Data, err)
+		}
+		text += data.D
+	}
+	return text, id, ended
 }
