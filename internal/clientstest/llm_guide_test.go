@@ -4,6 +4,7 @@ package clientstest
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,19 +15,23 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
-// answers is that guide with a page, and a model that waits while there is a file.
+// answers is that guide with a page, and a model that waits while there is a file held, before each word that has no file step.
 type answers struct {
 	*guide
-	page *tab
-	held string
+	page  *tab
+	held  string
+	steps int // so many there have been
 }
 
 func TestLLMStreamingGuide(t *testing.T) {
 	t.Parallel()
 	a := &answers{guide: newGuide(t, "llm-streaming.md",
-		"app.py: import asyncio, json", "import os, asyncio, json",
+		"app.py: import asyncio, json", "import glob, os, asyncio, json",
 		"app.py: await asyncio.sleep(0.05)", `await asyncio.sleep(0.01)
         while os.path.exists("held"):
+            if steps := glob.glob("step*"):
+                os.remove(steps[0])
+                break
             await asyncio.sleep(0.01)`)}
 	a.held = filepath.Join(a.dir, "held")
 	caddy := a.start()[1]
@@ -42,19 +47,28 @@ func TestLLMStreamingGuide(t *testing.T) {
 	a.open("one", a.site+"/#none").await("#state", "no such answer")
 }
 
-// ask has the page ask, and holds the model in mid-answer.
+// ask has the page ask a model that is held after some words.
 func (a *answers) ask() {
 	a.t.Helper()
+	write(a.t, a.dir, "held", "")
 	a.page.eval("window.before = true")
 	a.page.fill("#question", "Why?")
 	a.page.click("#form button") // which loads the page again
-	proctest.Poll(a.t, "an answer to grow", func() bool { return a.page.eval("!window.before && text.length > 100") == "true" })
-	a.hold()
+	a.stepUntil("an answer to grow", func() bool { return a.page.eval("!window.before && text.length > 100") == "true" })
 }
 
-func (a *answers) hold() {
+// stepUntil lets the model, which is held, have one word after the other.
+func (a *answers) stepUntil(what string, done func() bool) {
 	a.t.Helper()
-	write(a.t, a.dir, "held", "")
+	proctest.Poll(a.t, what, func() bool {
+		if left, err := filepath.Glob(filepath.Join(a.dir, "step*")); err != nil {
+			a.t.Fatal(err)
+		} else if len(left) == 0 {
+			a.steps++
+			write(a.t, a.dir, fmt.Sprint("step", a.steps), "")
+		}
+		return done()
+	})
 }
 
 func (a *answers) release() {
@@ -160,9 +174,7 @@ func (a *answers) mayPublish(rule string) {
 func (a *answers) grow() {
 	a.t.Helper()
 	before := len(a.stored().Text)
-	a.release()
-	proctest.Poll(a.t, "tokens to be published", func() bool { return len(a.stored().Text) > before+50 })
-	a.hold()
+	a.stepUntil("tokens to be published", func() bool { return len(a.stored().Text) > before+50 })
 }
 
 // areTheSDKs asks as the AI SDK does; what that makes of it is tested with the SDK itself.
