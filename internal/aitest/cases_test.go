@@ -90,6 +90,7 @@ var trials = []trial{
 		for _, s := range w.seats {
 			s.judged.await(w.t, "the refresh", func() bool { return s.judged.refreshed })
 		}
+		w.awaitShown(half) // else some ask when the answer is over
 		w.finish()
 	}},
 	{column: "second device, during", play: func(w *world) {
