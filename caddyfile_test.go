@@ -24,15 +24,8 @@ const (
 	adaptSeparator = "----------\n"
 )
 
-func adapt(input string) (config []byte, err error) { return adaptIn("", input) }
-
-// adaptIn adapts a text that stands in a file, beside which are those that it imports.
-func adaptIn(file, input string) (config []byte, err error) {
-	var options map[string]any
-	if file != "" {
-		options = map[string]any{"filename": file}
-	}
-	config, _, err = caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), options)
+func adapt(input string) (config []byte, err error) {
+	config, _, err = caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), nil)
 	return config, err
 }
 

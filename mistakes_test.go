@@ -1,7 +1,9 @@
 package redissse
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,8 +13,10 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/requestbody"
 	_ "github.com/caddyserver/caddy/v2/modules/logging"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
@@ -214,6 +218,31 @@ func TestWhatOnlyLooksLikeAMistake(t *testing.T) {
 // caddyfileBlocks are those of a page.
 var caddyfileBlocks = regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
 
+// adaptShown adapts what a file shows, which may be a part of a site or of a reverse_proxy, and may import what stands beside the file.
+func adaptShown(name, text string) (config []byte, err error) {
+	file, _, _ := strings.Cut(name, " ")
+	snippets := ""
+	for _, beside := range []string{"ai.Caddyfile"} {
+		if path := filepath.Join(filepath.Dir(file), beside); file != path && !strings.Contains(text, "import "+beside) && isThere(path) {
+			snippets = "import " + beside + "\n"
+		}
+	}
+	first := error(nil)
+	for _, all := range []string{text, snippets + text, snippets + inSite(text), snippets + inSite("reverse_proxy 127.0.0.1:1 {\n"+text+"\n}")} {
+		config, _, err = caddyconfig.GetAdapter("caddyfile").Adapt([]byte(all), map[string]any{"filename": file})
+		if err == nil {
+			return config, nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return nil, errors.Join(first, err)
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 func TestNothingThatWeShowIsAMistake(t *testing.T) {
 	for _, name := range []string{"REDIS_URL", "ANALYTICS_REDIS_URL"} {
 		t.Setenv(name, "redis://127.0.0.1:1")
@@ -245,14 +274,10 @@ func TestNothingThatWeShowIsAMistake(t *testing.T) {
 		t.Fatalf("only %d", len(texts))
 	}
 	for name, text := range texts {
-		file, _, _ := strings.Cut(name, " ")
-		config, err := adaptIn(file, text)
+		config, err := adaptShown(name, text)
 		if err != nil {
-			var asPart error
-			if config, asPart = adaptIn(file, inSite(text)); asPart != nil {
-				t.Errorf("%s: %v; as a part of a site: %v", name, err, asPart)
-				continue
-			}
+			t.Errorf("%s: %v", name, err)
+			continue
 		}
 		if got := mistakesIn(t, config); got != nil {
 			t.Errorf("%s is told of: %+v", name, got)
