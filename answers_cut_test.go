@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -64,6 +65,9 @@ func cutLastWords(t *testing.T, proto string, s *ssetest.Stream, want ...string)
 
 // The SDKs of language models take a response that ends properly for all of an answer.
 func TestAStreamThatIsNotFinishedIsCut(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	overEachProtocol(t, func(t *testing.T, proto string) {
 		server := redistest.Start(t)
 		g := newGatewayOver(t, proto)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -49,6 +50,9 @@ func awaitWritten(t *testing.T, server *redistest.Server, key string) {
 }
 
 func TestAWorkerSeesWhetherSomebodyListens(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	g := startGateway(t, server.URL(), "", presenceRoute)
 	one, two := g.opened("/events?channel=answer:1"), g.opened("/events?channel=answer:1")
@@ -71,6 +75,9 @@ func TestAWorkerSeesWhetherSomebodyListens(t *testing.T) {
 }
 
 func TestAKeyStaysWhileAnotherGatewayHasAListener(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	g := startGateway(t, server.URL(), "", presenceRoute)
 	there := startProbed(t, server.URL(), time.Minute)
@@ -87,6 +94,9 @@ func TestAKeyStaysWhileAnotherGatewayHasAListener(t *testing.T) {
 }
 
 func TestWithoutTheRightToSetStreamsAreServed(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	server.Do("ACL", "SETUSER", "limited", "on", ">pw", "allchannels", "allkeys", "+@all", "-set")
 	g := startGateway(t, "redis://limited:pw@"+server.Addr(), "", presenceRoute)
@@ -112,6 +122,9 @@ func TestWithoutTheRightToSetStreamsAreServed(t *testing.T) {
 }
 
 func TestKeysAreThereAgainOnceRedisIsBack(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	g := startGateway(t, server.URL(), quickHub, `
 		redis_sse /events {query.channel} {
@@ -139,6 +152,9 @@ func TestKeysAreThereAgainOnceRedisIsBack(t *testing.T) {
 }
 
 func TestKeysLiveOnOverAReloadAndAreLeftToExpireAtTheExit(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	const route = "redis_sse /events {query.channel} {\npresence listening:{channel} %s\ndrain %s 0s\n}\n" +
 		"redis_sse /other {query.channel} {\npresence listening:{channel} %[1]s\ndrain 0s 0s\n}"
 	server := redistest.Start(t)

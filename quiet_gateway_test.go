@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/redis-sse/caddy-redis-sse/internal/proctest"
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
@@ -53,6 +54,9 @@ func wantTold(t *testing.T, s *ssetest.Stream) (before []string) {
 }
 
 func TestAWorkerThatDiesEndsTheStreamOfItsAnswer(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	overEachProtocol(t, func(t *testing.T, proto string) {
 		server := redistest.Start(t)
 		g := newGatewayOver(t, proto)
@@ -78,6 +82,9 @@ func TestAWorkerThatDiesEndsTheStreamOfItsAnswer(t *testing.T) {
 }
 
 func TestAnEndThatAnOutageTookIsNotWaitedForForEver(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	g := startGateway(t, server.URL(), quietHub, fmt.Sprintf(quietRoutes, "0s", "5s"))
 	g.publishKept(server, "a token")
@@ -99,6 +106,9 @@ func TestAnEndThatAnOutageTookIsNotWaitedForForEver(t *testing.T) {
 }
 
 func TestAReloadChangesNothingForAStreamThatIsQuiet(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
 	server := redistest.Start(t)
 	g := startGateway(t, server.URL(), quietHub, fmt.Sprintf(quietRoutes, "1h", "3s"))
 	g.publishKept(server, "a token")
