@@ -38,6 +38,8 @@ var All = []Promise{
 			"TestTheWriterNoticesFirst",
 			"internal/hub.TestAStartInAnOutageOfOneOfTwoPatternsHasAGap",
 			"internal/browsertest.TestRedisThatWentAwayIsOneGap",
+			"internal/hub.TestRandomAnswers",
+			"internal/hub.TestRandomHistoriesOfPackedMessages",
 		},
 	}, {
 		Title: "Open means subscribed",
@@ -104,6 +106,8 @@ var All = []Promise{
 			"internal/browsertest.TestQuietStreamResumesExactly",
 			"internal/browsertest.TestStreamWithMessagesResumesExactly",
 			"internal/browsertest.TestGatewayThatWasKilledIsAGap",
+			"TestACutWithinAMergedEventLosesAndRepeatsNothing",
+			"internal/hub.TestAClientMayBeCutAtEveryByteOfASharedEvent",
 		},
 	}, {
 		Title: "Reload loses nothing",
@@ -125,6 +129,7 @@ var All = []Promise{
 			"internal/browsertest.TestReloadLosesNothing",
 			"TestAnExitIsNotHeldUpByBodiesThatDoNotCome",
 			"TestAnExitIsNotHeldUpByAConnectionThatComesLate",
+			"TestADrainLeavesStreamsToTheirEnd",
 		},
 	}, {
 		Title: "Slow clients hurt nobody",
@@ -201,6 +206,7 @@ var All = []Promise{
 			"TestOneConnectionServesAllStreams",
 			"TestAKeptPatternStaysTheOnlySubscriptionOverAnOutage",
 			"TestMoreThanTheConnectionsCanDoIsRefused",
+			"TestPresenceTakesNoConnectionOfItsOwn",
 		},
 	}, {
 		Title: "Clients choose nothing",
@@ -221,6 +227,8 @@ var All = []Promise{
 			"TestClientsAddNoSeries",
 			"TestRequestChannelsThatCannotBeToldAreRefused",
 			"TestAPublishGoesToNoOtherChannelThanTheOneNamed",
+			"TestAKeyThatCannotBeIsAnErrorThatNamesIt",
+			"TestAnIDOfAnEndIsReadStrictly",
 		},
 	}, {
 		Title: "A refusal stops no EventSource",
