@@ -19,7 +19,7 @@ import (
 // with an answer hears of nothing that was before it.
 func TestRandomAnswers(t *testing.T) {
 	t.Parallel()
-	playAll(t, "seeds", histories(t, 3000), func(t *testing.T, seed int64) { newAnswering(t, seed).play() })
+	playAll(t, "seeds", histories(t, fewerIfChecked(3000)), func(t *testing.T, seed int64) { newAnswering(t, seed).play() })
 }
 
 // The messages of an answer, each with its number.

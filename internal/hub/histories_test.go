@@ -82,6 +82,14 @@ func playAll(t *testing.T, name string, seeds seeds, play func(t *testing.T, see
 	})
 }
 
+// fewerIfChecked is a fifth of so many histories with the race detector on: "make test" runs this package without it, too.
+func fewerIfChecked(standard int64) int64 {
+	if checking {
+		return standard / 5
+	}
+	return standard
+}
+
 // seeds are those from first on and below end.
 type seeds struct{ first, end int64 }
 

@@ -21,11 +21,7 @@ func (w *world) pack(seed int64) {
 // Histories with such limits are held to the rules alone.
 func TestRandomHistoriesOfPackedMessages(t *testing.T) {
 	t.Parallel()
-	many := int64(3000)
-	if checking {
-		many = 1000 // "make test" runs this package without the race detector, too
-	}
-	all := histories(t, many)
+	all := histories(t, fewerIfChecked(3000))
 	var unpacked [2]atomic.Int64
 	play := func(t *testing.T, seed int64, boundless, packs bool) string {
 		c := newChronicle(t, seed, boundless)
