@@ -89,6 +89,18 @@ const (
 	all        = firstHalf + secondHalf
 )
 
+// inMidAnswer returns a chat whose answer has come to its middle, and a stream that was told so far.
+func inMidAnswer(t *testing.T) (e *example, v *visitor, chat string, s *told) {
+	t.Helper()
+	e = startExample(t)
+	v = e.visitor()
+	chat = v.start("What is it?")
+	s = v.listen(chat)
+	e.model.words(firstHalf)
+	s.until(t, firstHalf)
+	return e, v, chat, s
+}
+
 // Who comes in the middle of an answer, after a cut, or before it began, gets the whole of it, and its end.
 func TestAnAnswerIsWholeWheneverSomebodyComes(t *testing.T) {
 	t.Parallel()
@@ -150,12 +162,7 @@ func (v *visitor) wantAfterEnd(chat string, s *told) {
 
 func TestStop(t *testing.T) {
 	t.Parallel()
-	e := startExample(t)
-	v := e.visitor()
-	chat := v.start("Go on for ever")
-	s := v.listen(chat)
-	e.model.words(firstHalf)
-	s.until(t, firstHalf)
+	_, v, chat, s := inMidAnswer(t)
 	v.want(http.StatusConflict, http.MethodPost, "/api"+chat+"/questions", asked{"question": "And?"})
 	v.want(http.StatusAccepted, http.MethodPost, "/api"+chat+"/stop", nil)
 	s.untilEnd(t)

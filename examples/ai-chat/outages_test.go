@@ -15,12 +15,7 @@ import (
 // While Redis is away the model writes on. The stream tells of the gap, and gets the whole answer when Redis is back.
 func TestAnOutageOfRedisCostsNothing(t *testing.T) {
 	t.Parallel()
-	e := startExample(t)
-	v := e.visitor()
-	chat := v.start("What is it?")
-	s := v.listen(chat)
-	e.model.words(firstHalf)
-	s.until(t, firstHalf)
+	e, v, chat, s := inMidAnswer(t)
 	e.redis.Kill()
 	e.model.words("the second one, ")
 	proctest.Poll(t, "the app to say that nothing arrives", func() bool { return v.stored(chat).Held })
@@ -50,12 +45,7 @@ func TestAnOutageOfRedisCostsNothing(t *testing.T) {
 // An answer that ends while Redis is away is there at once for who asks the app, and its end is told later.
 func TestAnEndInAnOutageIsToldLater(t *testing.T) {
 	t.Parallel()
-	e := startExample(t)
-	v := e.visitor()
-	chat := v.start("What is it?")
-	s := v.listen(chat)
-	e.model.words(firstHalf)
-	s.until(t, firstHalf)
+	e, v, chat, s := inMidAnswer(t)
 	e.redis.Kill()
 	e.model.words(secondHalf)
 	e.model.end()
@@ -73,12 +63,7 @@ func TestAnEndInAnOutageIsToldLater(t *testing.T) {
 // What was published while Caddy was away from Redis is told again when it is back.
 func TestWhatNobodyHasTakenIsToldAgain(t *testing.T) {
 	t.Parallel()
-	e := startExample(t)
-	v := e.visitor()
-	chat := v.start("What is it?")
-	s := v.listen(chat)
-	e.model.words(firstHalf)
-	s.until(t, firstHalf)
+	e, _, _, s := inMidAnswer(t)
 	e.toRedis.SetRefuse(true)
 	e.toRedis.Reset()
 	proctest.Poll(t, "Caddy to be away", func() bool { return e.redis.Do("PUBSUB", "NUMPAT").(int64) == 0 })
@@ -90,12 +75,7 @@ func TestWhatNobodyHasTakenIsToldAgain(t *testing.T) {
 // A PUBLISH of which the app cannot know whether it was executed is not executed twice: what comes then is the whole.
 func TestAPublishThatMayHaveBeenExecutedDoublesNothing(t *testing.T) {
 	t.Parallel()
-	e := startExample(t)
-	v := e.visitor()
-	chat := v.start("What is it?")
-	s := v.listen(chat)
-	e.model.words(firstHalf)
-	s.until(t, firstHalf)
+	e, _, _, s := inMidAnswer(t)
 	e.fromApp.SetDropToClient(true)
 	e.model.say("the second one, ")
 	s.until(t, firstHalf+"the second one, ")
@@ -110,12 +90,7 @@ func TestAPublishThatMayHaveBeenExecutedDoublesNothing(t *testing.T) {
 // Where only Caddy loses something on its way nobody knows but the gap. All of the answer is told again to who asks for it.
 func TestALossOnTheWayIsToldAndMended(t *testing.T) {
 	t.Parallel()
-	e := startExample(t)
-	v := e.visitor()
-	chat := v.start("What is it?")
-	s := v.listen(chat)
-	e.model.words(firstHalf)
-	s.until(t, firstHalf)
+	e, v, chat, s := inMidAnswer(t)
 	e.loseOnTheWay(chat, "the second one, ")
 	for s.gaps == 0 {
 		s.take(t)
@@ -159,12 +134,7 @@ func (e *example) loseOnTheWay(chat, text string) {
 // An answer whose worker is killed is not waited for for ever.
 func TestAKilledWorkerIsTold(t *testing.T) {
 	t.Parallel()
-	e := startExample(t)
-	v := e.visitor()
-	chat := v.start("What is it?")
-	s := v.listen(chat)
-	e.model.words(firstHalf)
-	s.until(t, firstHalf)
+	e, v, chat, s := inMidAnswer(t)
 	e.app.Kill()
 	e.redis.Do("SET", "alive:1", 1) // however long the start takes
 	e.startApp()
@@ -182,12 +152,7 @@ func TestAKilledWorkerIsTold(t *testing.T) {
 // An app that is told to end stores what there is of its answers, and says so.
 func TestAnExitOfTheAppInterruptsAnswers(t *testing.T) {
 	t.Parallel()
-	e := startExample(t)
-	v := e.visitor()
-	chat := v.start("What is it?")
-	s := v.listen(chat)
-	e.model.words(firstHalf)
-	s.until(t, firstHalf)
+	e, v, chat, s := inMidAnswer(t)
 	e.app.Signal(t, syscall.SIGTERM)
 	s.untilEnd(t)
 	proctest.Await(t, "uvicorn to end", e.app.Exited())
