@@ -34,10 +34,17 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 		// taken, and an exit for the stream. This resets it. (Of the other
 		// protocols, a deadline that passed has done so.)
 		panic(http.ErrAbortHandler)
-	case h.wire.isUnfinished(end) && !(end == endQuiet && h.Quiet.says()):
+	case h.isUnfinished(end):
 		breakOff(r)
 	}
 	return nil
+}
+
+// isUnfinished reports whether a stream that has an end to come to has ended before, and its client was not told so. Its response is then
+// cut: to a client that reads to the end, one that ends properly is all of an answer.
+func (h *Handler) isUnfinished(end endReason) bool {
+	told := end == endFinished || end == endClient || end == endQuiet && h.Quiet.says()
+	return h.wire.format.HasEnd() && !told
 }
 
 // lastWordsTake is how long what has been written has to arrive before a reset over HTTP/3, which takes with it

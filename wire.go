@@ -117,12 +117,6 @@ func (w *wire) start(r *http.Request) (hub.Start, error) {
 	return at, nil
 }
 
-// isUnfinished reports whether a stream that has an end to come to has ended before. Its response is then cut: to a
-// client that reads to the end, one that ends properly is all of an answer.
-func (w *wire) isUnfinished(end endReason) bool {
-	return w.format.HasEnd() && end != endFinished && end != endClient
-}
-
 // answerNothing answers a request that there is nothing to stream for. An EventSource does not come back after it
 // (WHATWG HTML, 9.2.4).
 func answerNothing(w http.ResponseWriter, count prometheus.Counter) {

@@ -89,7 +89,7 @@ func (h *Hub) configured(after Bounds, keep []string) []*buffer {
 // w woken for them. by is whose the channels are that are opened first. If the hub has no room for all the channels Open fails and
 // has changed nothing. The stream lasts until Close.
 func (h *Hub) Open(by Caller, channels, patterns []string, w *Waiter) (*Stream, error) {
-	s := &Stream{progress: &h.progress, bounds: &h.bounds}
+	s := &Stream{progress: &h.progress, bounds: &h.bounds, more: 1}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.fitLocked(channels) {

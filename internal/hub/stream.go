@@ -66,7 +66,7 @@ type Stream struct {
 	begin   *Format // says with which message an answer begins, for a client that has none of one; nil: nothing does
 	forgets int64   // what is missing from before need not be told, where that is known, see reach: Redis's clock
 	bounds  *atomic.Pointer[Bounds]
-	more    int // how many times as much as a batch has is read at once; 0: once
+	more    int // how many times as much as a batch has is read at once
 
 	foreign bool   // the stream began at a cursor that meant no place in this epoch
 	origin  cursor // that cursor, if it was another epoch's; zero: it was none at all
@@ -95,7 +95,7 @@ func (s *Stream) Read(b *Batch) {
 		// what was never there, so look again from a newer head.
 	}
 	slices.SortStableFunc(b.Items, inOrder)
-	b.fold(s.sources, max(1, s.more)*s.progress.batch, max(1, s.more)*batchBytes)
+	b.fold(s.sources, s.more*s.progress.batch, s.more*batchBytes)
 	b.assignIDs(s.cursor, s.newest)
 }
 
@@ -138,7 +138,7 @@ func (s *Stream) collect(b *Batch) bool {
 	// appended or confirmed but not yet published.
 	head = max(head, s.cursor.seq)
 	b.reset(cursor{ms: ms, seq: head, epoch: s.progress.epoch})
-	b.share = min(max(4, s.progress.batch/max(1, len(s.sources))), s.progress.batch) * max(1, s.more)
+	b.share = min(max(4, s.progress.batch/max(1, len(s.sources))), s.progress.batch) * s.more
 	for _, src := range s.sources {
 		if !src.collect(s, head, b) {
 			return false
@@ -249,7 +249,7 @@ func (src *source) completeAt(s *Stream) cursor {
 
 // collectMessages adds the messages, up to the source's share of a batch.
 func (src *source) collectMessages(s *Stream, b *Batch) {
-	t, most, size := src.line, b.share, max(1, s.more)*batchBytes/len(s.sources)
+	t, most, size := src.line, b.share, s.more*batchBytes/len(s.sources)
 	first := t.firstAfter(s.cursor.seq)
 	for i := first; i < t.entries.len(); i++ {
 		if taken := i - first; taken >= most || taken > 0 && size <= 0 {
