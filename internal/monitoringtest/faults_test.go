@@ -82,6 +82,13 @@ func newWorld(t *testing.T) *world {
 		event field kind
 	}
 	redis_sse_publish /publish news
+	redis_sse /answers answer {
+		from unfinished
+		data field text
+		end data [DONE]
+		merge text
+		presence listening:{channel}
+	}
 	`, caddyRun)
 
 	var hubs strings.Builder
@@ -128,7 +135,24 @@ func (w *world) goWell() {
 		_, _ = redis.TryPublish("news", payload)
 	})
 	w.load.every(100*time.Millisecond, func() { w.load.post(w.well.url("/publish"), `{"kind":"posted"}`) })
+	w.answer()
 	w.load.every(5*time.Second, func() { w.load.post(w.well.url("/publish"), strings.Repeat("x", 65<<10)) })
+}
+
+// answer has one answer after the other, with pauses, a client of each that comes back, and others that come in the middle.
+func (w *world) answer() {
+	w.load.streams(1, w.well.url("/answers"))
+	w.load.every(500*time.Millisecond, func() { w.load.get(w.well.url("/answers")) })
+	n := 0
+	w.load.every(50*time.Millisecond, func() {
+		n++
+		switch at := n % 60; {
+		case at < 40:
+			_, _ = w.redis["well"].TryPublish("answer", fmt.Sprintf(`{"text":"word %d "}`, n))
+		case at == 40:
+			_, _ = w.redis["well"].TryPublish("answer", "[DONE]") // which has no text
+		}
+	})
 }
 
 // fault is what goes on in a hub, and what has to fire because of that.
