@@ -60,6 +60,14 @@ func (f found) stamp() stamp {
 	return f.run.stamp(f.at)
 }
 
+// anchor is that of its stamp, for whoever looks at no more than that of very many.
+func (f found) anchor() uint32 {
+	if f.own != nil {
+		return f.own.anchor
+	}
+	return f.run.anchor(f.at)
+}
+
 // holds returns the bytes that count towards what a stream reads at once: the payload's, and all that
 // it would be the only one to hold.
 func (f found) holds() int {

@@ -175,6 +175,8 @@ func (r *run) len() int { return len(r.rows) }
 
 func (r *run) seq(i int) uint64 { return r.first.seq + uint64(r.rows[i].seq) }
 
+func (r *run) anchor(i int) uint32 { return r.rows[i].anchor }
+
 func (r *run) stamp(i int) stamp { return r.rows[i].stamp(r.first) }
 
 // share returns the counted bytes that go with the i-th message. The last one has what

@@ -65,16 +65,21 @@ func (t *timeline) matchSome(anchor uint32, from int64, after uint64) (seq uint6
 	if n := t.breaks.len(); t.pattern && n > 0 && t.breaks.at(n-1).at >= from {
 		return 0, 0, 0, false, false
 	}
-	first := max(t.receivedSince(from), t.firstAfter(after))
+	first := t.firstAfter(after)
+	if after == 0 {
+		first = t.receivedSince(from)
+	}
 	end := min(first+searchStep, t.entries.len())
 	for i := first; i < end; i++ {
-		m := t.entries.stamp(i)
-		switch last = m.seq; m.anchor {
+		switch m := t.entries.find(i); m.anchor() {
 		case 0:
 			return 0, 0, 0, false, false
 		case anchor:
-			seq, n = m.seq, n+1
+			seq, n = m.seq(), n+1
 		}
+	}
+	if first < end {
+		last = t.entries.seq(end - 1)
 	}
 	return seq, n, last, end < t.entries.len(), true
 }
