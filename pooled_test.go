@@ -238,9 +238,10 @@ func (p *publishServer) takeAll() (release func()) {
 	taken.Add(maxCommandConns)
 	for range maxCommandConns {
 		all.Go(func() {
+			has := sync.OnceFunc(taken.Done) // the connection may have gone while it was idle: then there is another call
 			err := p.hub.publisher.oneConn(p.t.Context(), func(ctx context.Context, conn *redis.Conn) error {
 				defer func() { <-hold }()
-				defer taken.Done()
+				defer has()
 				return conn.Ping(ctx).Err()
 			})
 			if err != nil {
