@@ -38,9 +38,9 @@ func benchHub(b testing.TB, streams int) (*redisHub, []*delivery, []*hub.Waiter)
 			}
 		}
 		s.Begin(hub.Start{}, 0)
-		out := &sink{w: discard{}, control: http.NewResponseController(discard{}), watched: true, begun: true}
+		out := &responseSink{w: discard{}, control: http.NewResponseController(discard{}), watched: true}
 		deliveries = append(deliveries, &delivery{turns: replayTurns,
-			hub: h, wake: w, stream: s, format: &f, sink: out,
+			hub: h, wake: w, stream: s, format: &f, sink: out, begun: true,
 			ending: newEnding(newDrain(), h, w, time.Time{}), metrics: newRouteMetrics("bench", "a"),
 		})
 		wakes = append(wakes, w)
@@ -108,8 +108,7 @@ func BenchmarkWake(b *testing.B) {
 			var ended sync.WaitGroup
 			all.Add(n)
 			for _, d := range deliveries {
-				d.sink.w = flushes{all: &all}
-				d.sink.control = http.NewResponseController(d.sink.w)
+				d.sink = &responseSink{w: flushes{all: &all}, control: http.NewResponseController(flushes{all: &all}), watched: true}
 				d.beatEvery, d.retry = time.Hour, time.Second
 				ended.Go(func() { d.run() })
 			}

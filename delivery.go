@@ -3,7 +3,6 @@ package redissse
 import (
 	"errors"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
@@ -25,7 +24,8 @@ type delivery struct {
 	beatEvery time.Duration // how long at most without a cursor
 	beat      *time.Timer   // of the next one
 	silence   *silence      // nil unless that may end it
-	sink      *sink
+	sink      sink
+	stall     time.Duration // for how long the client may take no writeChunk
 	conn      connHold
 	quiet     *Quiet  // nil: it may get nothing for as long as it likes
 	ending    *ending // nil until the response has begun
@@ -34,39 +34,19 @@ type delivery struct {
 	log       *streamLog // nil unless its level is debug
 	trace     *streamTrace
 	opened    time.Time
-	behind    bool // the last write left something for the next stream
-	cut       bool // the client has not taken all that was written
-	lags      bool // more is there to be read than the last batch took
-	finished  bool // the last event that was written ends the stream
-	noticed   bool // that it is to be disconnected, while it wrote
-	broken    bool // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
-}
-
-// scratch is what one write needs. It is pooled: thousands of idle streams
-// must not hold a buffer each. A stream that stalls holds it: out, of a chunk and
-// what may stand before it, and a batch, each of some 20 KiB.
-type scratch struct {
-	batch hub.Batch
-	event hub.Encoder
-	out   []byte
-}
-
-var scratches = sync.Pool{New: func() any { return new(scratch) }}
-
-// maxScratch is what a scratch may keep for the next stream. More, which only the
-// names of very long channels in gaps can make, is left to the collector.
-const maxScratch = 2 * writeChunk
-
-func (s *scratch) release() {
-	s.batch.Forget() // messages must not live on in the pool
-	s.event = hub.Encoder{}
-	if s.out = s.out[:0]; cap(s.out) <= maxScratch {
-		scratches.Put(s)
-	}
+	work      *scratch // of a write that has stopped where the sink was full
+	begun     bool     // something has been written
+	behind    bool     // the last write left something for the next stream
+	cut       bool     // the client has not taken all that was written
+	lags      bool     // more is there to be read than the last batch took
+	finished  bool     // the last event that was written ends the stream
+	noticed   bool     // that it is to be disconnected, while it wrote
+	broken    bool     // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
 }
 
 // release gives up what open took.
 func (d *delivery) release() {
+	d.forgetWork()
 	if d.stream != nil {
 		d.hub.memory.Close(d.stream)
 	}
@@ -193,78 +173,6 @@ func (d *delivery) endOf(err error) endReason {
 	return endClient
 }
 
-// write writes all that has come since, in one write and one flush a batch.
-// prefix goes first; with mark the last thing written is a cursor event, so
-// that a quiet stream resumes exactly, too. A stream's first write has its
-// cursor at the beginning instead, which is where the client will resume from
-// if it is cut in the replay.
-func (d *delivery) write(prefix []byte, mark bool) error {
-	work := scratches.Get().(*scratch)
-	defer work.release()
-	work.out = append(work.out, prefix...)
-	if !d.sink.begun {
-		d.sink.begun, mark = true, false
-		work.out = d.stream.AppendCursor(work.out, d.format)
-	}
-	for behind := d.stream.Replays(); ; behind = true {
-		b := &work.batch
-		if behind {
-			d.turns.take(func() { d.stream.Read(b) })
-		} else {
-			d.stream.Read(b)
-		}
-		if err := d.encode(work); err != nil {
-			return err
-		}
-		last := !b.More || d.finished || d.passed(0)
-		if mark && last && !d.finished {
-			work.out = b.AppendCursor(work.out, d.format)
-		}
-		if len(work.out) > 0 || len(b.Items) > 0 {
-			if err := d.send(work.out); err != nil {
-				return err
-			}
-			if err := d.sink.flush(); err != nil {
-				return err
-			}
-			d.counted(b, d.hub.memory.Clock.Monotonic())
-			if !d.finished && d.passed(d.sink.stall) {
-				return errOverdue // there is no time left for its last words
-			}
-		}
-		work.out = work.out[:0]
-		d.stream.Wrote(b)
-		d.lag(b.More)
-		if last {
-			d.behind = b.More
-			return nil
-		}
-	}
-}
-
-// lag counts the stream among those that are behind, or no longer.
-func (d *delivery) lag(is bool) {
-	if is == d.lags {
-		return
-	}
-	d.lags = is
-	if is {
-		d.metrics.behind.Inc()
-	} else {
-		d.metrics.behind.Dec()
-	}
-}
-
-// counted counts a batch that has been written at a time, in the clock's milliseconds.
-func (d *delivery) counted(b *hub.Batch, now int64) {
-	d.metrics.count(b, d.stream, now)
-	d.log.count(b)
-	d.trace.count(b)
-	if len(b.Items) > 0 {
-		d.silence.brokenAt(now)
-	}
-}
-
 // close writes the last of a stream that ends for a reason, and returns for which it has.
 func (d *delivery) close(reason endReason) endReason {
 	// A retry of its own for each: they must not come back together.
@@ -288,106 +196,4 @@ func (d *delivery) closeWith(prefix []byte) error {
 		return d.write(prefix, true)
 	}
 	return d.last(d.stream.AppendCursor(prefix, d.format))
-}
-
-// last writes bytes of which none follow.
-func (d *delivery) last(words []byte) error {
-	if err := d.send(words); err != nil {
-		return err
-	}
-	return d.sink.flush()
-}
-
-// piece is how much of out is a chunk: an event that begins right below it may
-// take out over it by its id.
-const piece = writeChunk - 128
-
-// encode appends the batch's events to out, and sends out whenever it has a chunk. If one ends the stream, it
-// is the batch's last.
-func (d *delivery) encode(work *scratch) error {
-	for at := 0; at < len(work.batch.Items); {
-		taken, notes := d.hub.memory.EncodeRun(&work.event, work.batch.Items[at:], d.format)
-		d.note(notes)
-		if taken > 1 {
-			d.metrics.merged.Add(float64(taken - 1))
-		}
-		if err := d.encodeEvent(work); err != nil {
-			return err
-		}
-		at += taken
-		if work.event.Ends() {
-			d.finished = true
-			work.batch.CutAfter(at - 1)
-		}
-	}
-	return nil
-}
-
-func (d *delivery) encodeEvent(work *scratch) (err error) {
-	for more := true; more; {
-		if work.out, more = work.event.Append(work.out, piece); !more {
-			return nil
-		}
-		if err = d.sendPiece(work); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// note counts what making an event has come upon.
-func (d *delivery) note(n hub.Notes) {
-	if n.NameLeft {
-		d.hub.metrics.unnamed.Inc()
-	}
-	if n.BadUTF8 {
-		d.hub.metrics.badUTF8.Inc()
-	}
-	if n.DataLeft {
-		d.left.note()
-	}
-}
-
-// sendPiece sends what there is of an event that goes on. A client that takes its
-// time, and never enough to count as stalled, cannot hold up an ending: it has the
-// stall timeout for all of its last batch.
-func (d *delivery) sendPiece(work *scratch) error {
-	if err := d.send(work.out); err != nil {
-		return err
-	}
-	work.out = work.out[:0]
-	switch {
-	case d.passed(d.sink.stall):
-		return errOverdue
-	case work.event.Overtaken():
-		return errOvertaken
-	}
-	return nil
-}
-
-// errOverdue ends a stream in the middle of an event, which its client has to
-// leave out and will get from the next stream.
-var errOverdue = errors.New("the stream's ending has been due for the stall timeout")
-
-// errOvertaken does so if the event's message is no longer buffered and too much
-// memory is held by such.
-var errOvertaken = errors.New("the message has gone from the buffer before the client had it")
-
-// send writes in chunks.
-func (d *delivery) send(p []byte) error {
-	for len(p) > writeChunk {
-		if err := d.sink.write(p[:writeChunk]); err != nil {
-			return err
-		}
-		d.wrote(writeChunk)
-		p = p[writeChunk:]
-	}
-	d.wrote(len(p))
-	return d.sink.write(p)
-}
-
-// wrote counts bytes that go out.
-func (d *delivery) wrote(n int) {
-	d.metrics.sentBytes.Add(float64(n))
-	d.log.wrote(n)
 }

@@ -195,7 +195,7 @@ func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	d.conn = holdConn(r, max(unacknowledged, h.stallTimeout))
 	d.conn.watch(&d.hub.departures, func() { d.wake.Signal(signalGone) })
-	d.sink = newSink(w, r, h.stallTimeout)
+	d.sink, d.stall = newResponseSink(w, r, h.stallTimeout), h.stallTimeout
 	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
 	d.ending.hasEnd = h.wire.format.HasEnd()
 	d.disconnectedSince(cameAt(r))

@@ -23,22 +23,34 @@ func noSniff(header http.Header) { header.Set("X-Content-Type-Options", "nosniff
 // TLS record holds, little enough for any link that works.
 const writeChunk = 16 << 10
 
-// sink is the client's connection.
-type sink struct {
+// sink is the client's connection. It is one goroutine's at a time.
+type sink interface {
+	// write writes p, of a chunk at most, which it does not keep.
+	write(p []byte) error
+
+	// flush has the client get what has been written.
+	flush() error
+
+	// full reports that the stream should write nothing more for now, which is never so where write waits for the
+	// client instead. What is written all the same is kept for the client.
+	full() bool
+}
+
+// responseSink is the response to the request.
+type responseSink struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
 	watched bool // Caddy's own writer watches for stalls
-	begun   bool // something has been written
 }
 
-// newSink makes the sink of a request. A client that takes no writeChunk for
+// newResponseSink makes the sink of a request. A client that takes no writeChunk for
 // stall is disconnected. The override of Caddy's own timeout is not taken back
 // when the stream ends, but goes with the request, whose own it is: what net/http
 // writes until then, the end of the body, may meet a client that takes nothing,
 // too.
-func newSink(w http.ResponseWriter, r *http.Request, stall time.Duration) *sink {
-	s := &sink{w: w, control: http.NewResponseController(w), stall: stall}
+func newResponseSink(w http.ResponseWriter, r *http.Request, stall time.Duration) *responseSink {
+	s := &responseSink{w: w, control: http.NewResponseController(w), stall: stall}
 	if _, idle := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil {
 		idle.Override(stall, 0, writeChunk)
 		s.watched = true
@@ -47,18 +59,20 @@ func newSink(w http.ResponseWriter, r *http.Request, stall time.Duration) *sink 
 }
 
 // write writes at most one chunk.
-func (s *sink) write(p []byte) error {
+func (s *responseSink) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
 	return s.deadline(func() error { _, err := s.w.Write(p); return err })
 }
 
-func (s *sink) flush() error { return s.deadline(s.control.Flush) }
+func (*responseSink) full() bool { return false }
+
+func (s *responseSink) flush() error { return s.deadline(s.control.Flush) }
 
 // deadline runs one write under the stall timeout. The deadline is cleared
 // afterwards: on HTTP/2 it is a timer that ends even an idle stream.
-func (s *sink) deadline(write func() error) error {
+func (s *responseSink) deadline(write func() error) error {
 	if s.watched {
 		return write()
 	}
