@@ -100,6 +100,7 @@ func (h *Handler) block() block {
 		{name: "cors_origins", args: "<origin>...", example: "https://app.example.com", read: readList(&h.CORSOrigins, checkOrigin)},
 		{name: "quiet", args: "<duration> [<text>]", example: "2m", read: readQuiet(&h.Quiet)},
 		{name: "presence", args: "<key> [<duration>]", example: "listening:{channel} 30s", read: readPresence(&h.Presence)},
+		{name: "lean", args: "auto | on | off", example: "auto", read: readString(&h.Lean)},
 		{name: "control", args: "events | comments", example: "comments", read: readString(&h.Control)},
 		{name: "gap_event", args: "<name>", example: "gap", read: readString(&h.GapEvent)},
 		{name: "gap_data", args: "<template> | none", example: "none", read: readString(&h.GapData)},

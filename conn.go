@@ -65,10 +65,10 @@ type connLimits struct {
 // connHold is one stream's hold on its connection. Without a connection it does
 // nothing: those of HTTP/3 end after their idle timeout.
 type connHold struct {
-	conn   *clientConn
-	socket syscall.RawConn
-	shared bool   // with responses beside the stream
-	forget func() // if not nil, what the client's going is told to
+	conn    *clientConn
+	socket  syscall.RawConn
+	shared  bool     // with responses beside the stream
+	awaited *awaited // its client's going; nil if that is not told
 }
 
 // holdConn limits the connection of r for a stream: it fails once the peer has
@@ -100,7 +100,7 @@ func holdConn(r *http.Request, most time.Duration) connHold {
 // the server reads on, and tells it itself.
 func (h *connHold) watch(departures *departures, gone func()) {
 	if h.conn != nil && !h.shared {
-		h.forget = departures.await(h.socket, gone)
+		h.awaited = departures.await(h.socket, gone)
 	}
 }
 
@@ -112,9 +112,7 @@ func (h connHold) release(broken bool) {
 	if h.conn == nil {
 		return
 	}
-	if h.forget != nil {
-		h.forget()
-	}
+	h.awaited.forget()
 	h.conn.mu.Lock()
 	defer h.conn.mu.Unlock()
 	if h.conn.streams--; h.conn.streams == 0 && (h.shared || !broken) {

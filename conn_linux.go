@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// outletsHere says whether this system has what outlets need.
+const outletsHere = true
+
 // limitsOf returns those of a socket. One that is no TCP has none, and needs
 // none. For the options see tcp(7).
 func limitsOf(socket syscall.RawConn) (l connLimits) {

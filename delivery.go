@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
@@ -22,7 +23,7 @@ type delivery struct {
 	latest    time.Time     // when its age ends it, zero for never
 	retry     time.Duration // what the client is told to wait before it comes back
 	beatEvery time.Duration // how long at most without a cursor
-	beat      *time.Timer   // of the next one
+	beat      alarm         // of the next one; nil until the first write has ended
 	silence   *silence      // nil unless that may end it
 	sink      sink
 	stall     time.Duration // for how long the client may take no writeChunk
@@ -34,14 +35,25 @@ type delivery struct {
 	log       *streamLog // nil unless its level is debug
 	trace     *streamTrace
 	opened    time.Time
-	work      *scratch // of a write that has stopped where the sink was full
-	begun     bool     // something has been written
-	behind    bool     // the last write left something for the next stream
-	cut       bool     // the client has not taken all that was written
-	lags      bool     // more is there to be read than the last batch took
-	finished  bool     // the last event that was written ends the stream
-	noticed   bool     // that it is to be disconnected, while it wrote
-	broken    bool     // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
+	plan      leanPlan
+	leanGauge prometheus.Gauge // that counts it; nil until it is live
+	sent      int64            // bytes, before they are encrypted
+	work      *scratch         // of a write that has stopped where the sink was full
+	bodyCut   bool             // the request's body has not been read to its end
+	begun     bool             // something has been written
+	behind    bool             // the last write left something for the next stream
+	cut       bool             // the client has not taken all that was written
+	lags      bool             // more is there to be read than the last batch took
+	finished  bool             // the last event that was written ends the stream
+	failed    bool             // by a panic
+	noticed   bool             // that it is to be disconnected, while it wrote
+	broken    bool             // a write has failed, or the client has gone: an HTTP/1 connection is of no more use
+}
+
+// alarm is what a heartbeat is waited for with.
+type alarm interface {
+	Reset(time.Duration) bool
+	Stop() bool
 }
 
 // release gives up what open took.
@@ -53,6 +65,10 @@ func (d *delivery) release() {
 	if d.forget != nil {
 		d.forget()
 	}
+	if d.beat != nil {
+		d.beat.Stop()
+	}
+	d.silence.stop()
 	d.present.leave()
 	d.conn.release(d.broken)
 	d.admission.leave()
@@ -60,28 +76,47 @@ func (d *delivery) release() {
 		d.ending.stop()
 		d.lag(false)
 		d.hub.streams.Add(-1)
+		if d.leanGauge != nil {
+			d.leanGauge.Dec()
+		}
 		d.metrics.streams.Dec() // not before there is room for another one
 	}
 	d.claim.leave()
 }
 
-// run writes the stream until the client goes away or stalls, or its ending
+// begin writes what there is when the stream opens. It reports whether that was all, and
+// why. A stream that is not over goes on with run, or as a lean one.
+func (d *delivery) begin() (reason endReason, over bool) {
+	if err := d.write(hub.AppendRetry(nil, d.retry.Milliseconds()), true); err != nil || d.finished {
+		return d.endOf(err), true
+	}
+	d.silence = d.quiet.watch(d.stream, d.wake, &d.hub.subscriber.pauses)
+	return "", false
+}
+
+// firstBeat is when the first heartbeat is due. It comes early, by chance, so that streams that came back
+// together do not beat together for ever.
+func (d *delivery) firstBeat() time.Duration { return jitter(d.beatEvery/2, d.beatEvery) }
+
+// run writes a stream that has begun until the client goes away or stalls, or its ending
 // is due, and returns which of it was. The goroutine that net/http runs the
 // request in is all there is.
 func (d *delivery) run() endReason {
-	if err := d.write(hub.AppendRetry(nil, d.retry.Milliseconds()), true); err != nil || d.finished {
-		return d.endOf(err)
-	}
-	// The first beat comes early, by chance, so that streams that came back
-	// together do not beat together for ever.
-	d.beat = time.AfterFunc(jitter(d.beatEvery/2, d.beatEvery), func() { d.wake.Signal(signalBeat) })
-	defer d.beat.Stop()
-	d.silence = d.quiet.watch(d.stream, d.wake, &d.hub.subscriber.pauses)
-	defer d.silence.stop()
+	d.beat = time.AfterFunc(d.firstBeat(), func() { d.wake.Signal(signalBeat) })
 	for {
 		if reason, over := d.step(d.wake.Await()); over {
 			return reason
 		}
+	}
+}
+
+// heed has the stream's end be when it has been signalled that it should be.
+func (d *delivery) heed(got hub.Signals) {
+	if got&(signalDrain|signalExit) != 0 {
+		d.ending.notice()
+	}
+	if got&signalAsked != 0 {
+		d.disconnected()
 	}
 }
 
@@ -92,12 +127,7 @@ func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
 		d.broken = true
 		return endClient, true
 	}
-	if got&(signalDrain|signalExit) != 0 {
-		d.ending.notice()
-	}
-	if got&signalAsked != 0 {
-		d.disconnected()
-	}
+	d.heed(got)
 	if got&signalEnd != 0 {
 		return d.close(d.ending.reason), true
 	}

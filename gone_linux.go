@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// departures tells which clients have closed their connection. Over HTTP/1
+// departures tells which clients have closed their connection, and of those that
+// are asked for, which take bytes again. Over HTTP/1
 // net/http does, too, but no longer once it has read a byte after the request,
 // which it takes for the next one: such a client would count for up to two
 // heartbeats more. Safe for concurrent use.
@@ -23,7 +24,16 @@ type departures struct {
 	file    *os.File
 	epoll   syscall.RawConn // of file; nil: not open
 	last    uint64          // what events are known by: a descriptor may be another one's by then
-	awaited map[uint64]func()
+	awaited map[uint64]*awaited
+}
+
+// awaited is one connection.
+type awaited struct {
+	in     *departures
+	socket syscall.RawConn
+	id     uint64
+	gone   func()
+	room   func() // nil: nobody waits for that. Of in.mu
 }
 
 // open has await work. It is called once, and run after it.
@@ -41,7 +51,7 @@ func (d *departures) open() error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.file, d.epoll, d.awaited = file, epoll, map[uint64]func(){}
+	d.file, d.epoll, d.awaited = file, epoll, map[uint64]*awaited{}
 	return nil
 }
 
@@ -72,44 +82,68 @@ func (d *departures) take(epoll int, events []unix.EpollEvent) error {
 			return nil
 		}
 		for _, e := range events[:max(n, 0)] {
-			if gone := d.end(uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32); gone != nil {
-				gone()
+			if tell := d.told(uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32, e.Events); tell != nil {
+				tell()
 			}
 		}
 	}
 }
 
 // await calls gone, which must not block, once a connection's peer has closed
-// it, or it has failed. forget ends that; gone may be called meanwhile.
-func (d *departures) await(socket syscall.RawConn, gone func()) (forget func()) {
+// it, or it has failed. forget ends that; gone may be called meanwhile. It returns nil if
+// nothing can be awaited.
+func (d *departures) await(socket syscall.RawConn, gone func()) *awaited {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.epoll == nil {
-		return func() {}
+		return nil
 	}
 	d.last++
-	id := d.last
-	d.awaited[id] = gone
-	event := unix.EpollEvent{Events: unix.EPOLLRDHUP | unix.EPOLLONESHOT, Fd: int32(id), Pad: int32(id >> 32)}
-	d.control(socket, unix.EPOLL_CTL_ADD, &event)
-	return func() {
-		d.control(socket, unix.EPOLL_CTL_DEL, nil)
-		d.end(id)
-	}
+	a := &awaited{in: d, socket: socket, id: d.last, gone: gone}
+	d.awaited[a.id] = a
+	d.control(a, unix.EPOLL_CTL_ADD, unix.EPOLLRDHUP|unix.EPOLLONESHOT)
+	return a
 }
 
-// end returns what is to be called, the first time.
-func (d *departures) end(id uint64) (gone func()) {
+// forget ends what await began.
+func (a *awaited) forget() {
+	if a == nil {
+		return
+	}
+	a.in.mu.Lock()
+	defer a.in.mu.Unlock()
+	a.in.control(a, unix.EPOLL_CTL_DEL, 0)
+	delete(a.in.awaited, a.id)
+}
+
+// awaitRoom has room called, which must not block, when the socket takes bytes, and from
+// then on each time that it does again after it took none.
+func (a *awaited) awaitRoom(room func()) {
+	a.in.mu.Lock()
+	defer a.in.mu.Unlock()
+	a.room = room
+	a.in.control(a, unix.EPOLL_CTL_MOD, unix.EPOLLRDHUP|unix.EPOLLOUT|unix.EPOLLET)
+}
+
+// told returns what is to be called for an event: of a connection's end once.
+func (d *departures) told(id uint64, events uint32) (tell func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	gone = d.awaited[id]
+	a := d.awaited[id]
+	switch {
+	case a == nil:
+		return nil
+	case events&^unix.EPOLLOUT == 0:
+		return a.room
+	}
 	delete(d.awaited, id)
-	return gone
+	return a.gone
 }
 
 // control does nothing for a socket that is closed, which the kernel has taken out.
-func (d *departures) control(socket syscall.RawConn, op int, event *unix.EpollEvent) {
+func (d *departures) control(a *awaited, op int, events uint32) {
+	event := unix.EpollEvent{Events: events, Fd: int32(a.id), Pad: int32(a.id >> 32)}
 	_ = d.epoll.Control(func(epoll uintptr) {
-		_ = socket.Control(func(fd uintptr) { _ = unix.EpollCtl(int(epoll), op, int(fd), event) })
+		_ = a.socket.Control(func(fd uintptr) { _ = unix.EpollCtl(int(epoll), op, int(fd), &event) })
 	})
 }

@@ -70,7 +70,7 @@ func TestDeparturesAreToldOfTheirOwn(t *testing.T) {
 		return here, there
 	}
 	first, _ := pair()
-	d.await(socketOf(first), func() { t.Error("told before it is open") })()
+	d.await(socketOf(first), func() { t.Error("told before it is open") }).forget()
 	if err := d.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -83,15 +83,14 @@ func TestDeparturesAreToldOfTheirOwn(t *testing.T) {
 	closed, _ := pair()
 	socket := socketOf(closed)
 	closed.Close()
-	d.await(socket, func() { t.Error("told of one that was closed here before") })()
+	d.await(socket, func() { t.Error("told of one that was closed here before") }).forget()
 	// More than are taken at a time, on connections that have carried a stream before.
 	const many = 100
 	told := make(chan int, 2*many)
 	for i := range many {
 		here, there := pair()
-		d.await(socketOf(here), func() { t.Error("told of one that is forgotten") })()
-		forget := d.await(socketOf(here), func() { told <- i })
-		defer forget()
+		d.await(socketOf(here), func() { t.Error("told of one that is forgotten") }).forget()
+		defer d.await(socketOf(here), func() { told <- i }).forget()
 		there.Close()
 	}
 	seen := map[int]int{}
@@ -105,7 +104,7 @@ func TestDeparturesAreToldOfTheirOwn(t *testing.T) {
 	if len(seen) != many || len(told) != 0 || len(d.awaited) != 1 {
 		t.Errorf("told of %d, then of %d more; %d are awaited", len(seen), len(told), len(d.awaited))
 	}
-	d.await(socketOf(stays), func() { t.Error("told after the end") })()
+	d.await(socketOf(stays), func() { t.Error("told after the end") }).forget()
 }
 
 func TestDeparturesThatCannotBeWatched(t *testing.T) {

@@ -15,4 +15,11 @@ func (*departures) open() error { return nil }
 
 func (*departures) run(context.Context) error { return nil }
 
-func (*departures) await(syscall.RawConn, func()) (forget func()) { return func() {} }
+func (*departures) await(syscall.RawConn, func()) *awaited { return nil }
+
+// awaited is nothing on this system.
+type awaited struct{}
+
+func (*awaited) forget() {}
+
+func (*awaited) awaitRoom(func()) {}

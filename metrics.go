@@ -59,6 +59,10 @@ var (
 		Namespace: namespace, Name: "streams_behind",
 		Help: "Open streams that had more to read than their last batch took: they replay, or their client is slow.",
 	}, []string{"hub", "route"})
+	metricLean = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "streams_lean",
+		Help: "Open streams that are live, by whether they are lean, and why not.",
+	}, []string{"hub", "route", "lean", "reason"})
 	metricAge = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: namespace, Name: "stream_age_seconds", Help: "How old streams were when they ended.",
 		// Below a second clients come back without end; max_stream_age is often an hour, and a page stays for a day.
@@ -84,6 +88,10 @@ var (
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"hub", "route"})
 
+	metricOutletLag = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "outlet_lag_seconds",
+		Help: "How long a lean stream that is woken waits for its turn to be written, at most, as of the last second.",
+	}, func() float64 { return outlets.Lag().Seconds() })
 	metricBuildInfo = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": ownVersion(), "caddy_version": caddyVersion()},
@@ -99,9 +107,9 @@ func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
 func registerMetrics(registry prometheus.Registerer, more ...prometheus.Collector) error {
 	for _, c := range append([]prometheus.Collector{
 		metricReceived, metricReceivedBytes, metricGivenUp, metricBadUTF8, metricUnnamed, metricDataLeft, metricReconnections, metricProbe, metricStreams, metricEnds,
-		metricOpened, metricBehind, metricAge, metricRefused, metricInvalid, metricNoContent, metricSentBytes,
+		metricOpened, metricBehind, metricLean, metricAge, metricRefused, metricInvalid, metricNoContent, metricSentBytes,
 		metricSent, metricMerged, metricReplayed, metricGaps, metricDelivery,
-		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped, metricBuildInfo,
+		metricPublished, metricPublishSeconds, metricPublishRetries, metricPublishDropped, metricOutletLag, metricBuildInfo,
 	}, more...) {
 		err := registry.Register(c)
 		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !again {
@@ -149,6 +157,7 @@ func (m *hubMetrics) giveUp(why hub.Cause, n int64) { m.givenUp[why].Add(float64
 // routeMetrics are one handler's.
 type routeMetrics struct {
 	streams, behind prometheus.Gauge
+	leans           *prometheus.GaugeVec // by lean and reason
 	opened          prometheus.Counter
 	age             prometheus.Observer
 	refused         map[streamLimitName]prometheus.Counter
@@ -163,6 +172,7 @@ type routeMetrics struct {
 
 func newRouteMetrics(of, route string) *routeMetrics {
 	m := &routeMetrics{
+		leans:   metricLean.MustCurryWith(prometheus.Labels{"hub": of, "route": route}),
 		streams: metricStreams.WithLabelValues(of, route), behind: metricBehind.WithLabelValues(of, route),
 		opened: metricOpened.WithLabelValues(of, route), age: metricAge.WithLabelValues(of, route),
 		refused: map[streamLimitName]prometheus.Counter{}, noContent: map[noContentCause]prometheus.Counter{},
@@ -185,6 +195,11 @@ func newRouteMetrics(of, route string) *routeMetrics {
 		m.gaps[reason] = metricGaps.WithLabelValues(of, route, string(reason))
 	}
 	return m
+}
+
+// lean counts streams that are written in some way.
+func (m *routeMetrics) lean(kind leanKind, why whyNotLean) prometheus.Gauge {
+	return m.leans.WithLabelValues(string(kind), string(why))
 }
 
 // ended counts the end of a stream that opened at a time.

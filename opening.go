@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
@@ -17,17 +16,21 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 		leaveBody(w, r)
 		return err
 	}
-	defer d.release()
+	left := false
+	defer func() {
+		if !left {
+			d.release()
+		}
+	}()
 	// An error after this point is the client's connection: there is nobody
 	// to tell, and an error page would land in the stream.
-	end := d.run()
-	h.metrics.ended(end, d.opened)
-	d.log.end(end)
-	d.trace.end(end)
-	if end == endStalled {
-		h.stalled.warn(h.claim.log, "clients that stall are disconnected", zap.String("route", h.route), zap.String("client_ip", clientIP(r)),
-			zap.Duration("stall_timeout", h.stallTimeout), zap.Duration("age", time.Since(d.opened)))
+	end, over := d.begin()
+	if !over {
+		if end, left = h.follow(d, w, r); left {
+			return nil
+		}
 	}
+	h.ended(d, end, clientIP(r))
 	switch {
 	case d.cut && r.ProtoMajor == 3:
 		// The end of the response would wait behind what the client has not
@@ -147,13 +150,12 @@ func (h *Handler) admit(d *delivery, w http.ResponseWriter, r *http.Request, cha
 	if d.admission, err = h.limits.admit(replacerOf(r)); err != nil {
 		return err
 	}
-	cut := false
 	if hasBody(r) {
-		if cut, err = discardBody(w, r, newEnding(h.drain, d.hub, hub.NewWaiter(), d.latest)); err != nil {
+		if d.bodyCut, err = discardBody(w, r, newEnding(h.drain, d.hub, hub.NewWaiter(), d.latest)); err != nil {
 			return err
 		}
 	}
-	if !cut { // over HTTP/1.1 the context goes with the body, not with the client; the stream ends soon
+	if !d.bodyCut { // over HTTP/1.1 the context goes with the body, not with the client; the stream ends soon
 		d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
 	}
 	d.stream, err = d.hub.memory.Open(callerOf(r), channels, h.patterns, d.wake)
@@ -192,6 +194,9 @@ func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration, stood 
 func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header())
 	h.drain.closeConnection(w, r)
+	if d.plan = planLean(h.lean, d.bodyCut, w, r); d.plan.kind == leanFull {
+		w.Header().Set("Connection", "close") // no HTTP/1.1 client waits for a keep-alive then
+	}
 	w.WriteHeader(http.StatusOK)
 	d.conn = holdConn(r, max(unacknowledged, h.stallTimeout))
 	d.conn.watch(&d.hub.departures, func() { d.wake.Signal(signalGone) })
@@ -214,12 +219,4 @@ func (h *Handler) latest(r *http.Request) time.Time {
 		return time.Time{}
 	}
 	return cameAt(r).Add(jitter(h.maxAge*9/10, h.maxAge)) // as Caddy counts its timeouts
-}
-
-// cameAt returns when a request came.
-func cameAt(r *http.Request) time.Time {
-	if at, ok := caddyhttp.GetVar(r.Context(), "start_time").(time.Time); ok {
-		return at
-	}
-	return time.Now()
 }

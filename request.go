@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
@@ -157,4 +158,12 @@ func parseFrom(s string, f *hub.Format) (hub.Start, error) {
 		return hub.SinceAgo(ago), nil
 	}
 	return hub.Start{}, fmt.Errorf("from is %q, want live, start, unfinished, last <n> or since <duration>", s)
+}
+
+// cameAt returns when a request came.
+func cameAt(r *http.Request) time.Time {
+	if at, ok := caddyhttp.GetVar(r.Context(), "start_time").(time.Time); ok {
+		return at
+	}
+	return time.Now()
 }

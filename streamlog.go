@@ -16,7 +16,6 @@ type streamLog struct {
 	opened time.Time
 
 	events, gaps int
-	bytes        int64 // written, before they are encrypted
 }
 
 // openStreamLog logs that a stream of these channels opens. begins says where.
@@ -30,6 +29,13 @@ func openStreamLog(log *zap.Logger, r *http.Request, channels, patterns []string
 	)}
 	l.log.Debug("a stream opens", zap.Int("channels_in_all", len(channels)), zap.Int("patterns_in_all", len(patterns)))
 	return l
+}
+
+// leans logs how a stream that is live is written.
+func (l *streamLog) leans(plan *leanPlan) {
+	if l != nil {
+		l.log.Debug("a stream is live", zap.String("lean", string(plan.kind)), zap.String("reason", string(plan.why)), zap.String("detail", plan.detail))
+	}
 }
 
 // count counts a batch that has been written.
@@ -46,17 +52,11 @@ func (l *streamLog) count(b *hub.Batch) {
 	}
 }
 
-// wrote counts bytes that have been written.
-func (l *streamLog) wrote(n int) {
-	if l != nil {
-		l.bytes += int64(n)
-	}
-}
-
-func (l *streamLog) end(why endReason) {
+// end logs that the stream ends, so many bytes written, before they are encrypted.
+func (l *streamLog) end(why endReason, bytes int64) {
 	if l != nil {
 		l.log.Debug("a stream ends", zap.String("end", string(why)), zap.Int("events", l.events), zap.Int("gaps", l.gaps),
-			zap.Int64("bytes", l.bytes), zap.Duration("age", time.Since(l.opened)))
+			zap.Int64("bytes", bytes), zap.Duration("age", time.Since(l.opened)))
 	}
 }
 

@@ -3,6 +3,7 @@ package redissse
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ const streamLogRoutes = `
 	redis_sse /jobs job:{query.job} notice:all {
 		pattern log:*
 		client_from
+		lean off
 		drain 0s 0s
 	}
 `
@@ -32,6 +34,8 @@ type streamLine struct {
 	Patterns []string `json:"patterns"`
 	All      int      `json:"channels_in_all"`
 	Begins   string   `json:"begins"`
+	Lean     string   `json:"lean"`
+	Reason   string   `json:"reason"`
 	IP       string   `json:"client_ip"`
 	Proto    string   `json:"proto"`
 	End      string   `json:"end"`
@@ -55,6 +59,12 @@ func streamLines(t *testing.T) (lines []streamLine) {
 	return lines
 }
 
+// openLines are those that streams open.
+func openLines(t *testing.T) []streamLine {
+	t.Helper()
+	return slices.DeleteFunc(streamLines(t), func(line streamLine) bool { return line.Msg != "a stream opens" })
+}
+
 func TestWithDebugTheLogTellsOfEachStream(t *testing.T) {
 	server := redistest.Start(t)
 	g := newGateway(t)
@@ -65,10 +75,10 @@ func TestWithDebugTheLogTellsOfEachStream(t *testing.T) {
 	s.Next()
 	s.Next()
 	s.Close()
-	g.wait("the end of the stream", func() bool { return len(streamLines(t)) == 2 })
-	opens, ends := streamLines(t)[0], streamLines(t)[1]
+	g.wait("the end of the stream", func() bool { return len(streamLines(t)) == 3 })
+	opens, live, ends := streamLines(t)[0], streamLines(t)[1], streamLines(t)[2]
 	names := []string{"job:1", "notice:all"}
-	for _, line := range []streamLine{opens, ends} {
+	for _, line := range []streamLine{opens, live, ends} {
 		if line.Level != "debug" || !reflect.DeepEqual(line.Channels, names) || !reflect.DeepEqual(line.Patterns, []string{"log:*"}) ||
 			line.Begins != "live" || line.IP != "127.0.0.1" || line.Proto != "HTTP/1.1" {
 			t.Errorf("logged is %+v", line)
@@ -76,6 +86,9 @@ func TestWithDebugTheLogTellsOfEachStream(t *testing.T) {
 	}
 	if opens.Msg != "a stream opens" || opens.All != 2 {
 		t.Errorf("logged is %+v, want that it opens", opens)
+	}
+	if live.Msg != "a stream is live" || live.Lean != "no" || live.Reason != "option" {
+		t.Errorf("logged is %+v, want that it is not lean, and why", live)
 	}
 	if ends.Msg != "a stream ends" || ends.End != "client" || ends.Events != 2 || ends.Gaps != 0 || ends.Bytes != len(s.Raw()) || ends.Age <= 0 {
 		t.Errorf("logged is %+v, want that it ends, and that it had %d bytes", ends, len(s.Raw()))
@@ -94,9 +107,9 @@ func TestTheLogTellsWhereAStreamBegins(t *testing.T) {
 		"from=start": hub.BeginsAtStart, "last=2": hub.BeginsAtLast, "since=1": hub.BeginsSince, "from=live": hub.BeginsLive,
 		"last_event_id=" + first.LastEventID(): hub.BeginsExactly, "last_event_id=nonsense": hub.BeginsUnknown,
 	} {
-		before := len(streamLines(t))
+		before := len(openLines(t))
 		g.opened("/jobs?job=1&"+query, ssetest.WithHeader("Accept", "*/*"))
-		if lines := streamLines(t); len(lines) != before+1 || lines[before].Begins != string(want) {
+		if lines := openLines(t); len(lines) != before+1 || lines[before].Begins != string(want) {
 			t.Errorf("%s: logged is %+v, want a stream that begins at %q", query, lines[before:], want)
 		}
 	}
@@ -110,8 +123,7 @@ func TestWithoutDebugNothingIsKeptOfAStream(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		l := openStreamLog(log, r, channels, nil, hub.BeginsLive)
 		l.count(nil)
-		l.wrote(1)
-		l.end(endClient)
+		l.end(endClient, 1)
 	}); n != 0 || logs.Len() != 0 {
 		t.Errorf("%v allocations and %d lines, want none", n, logs.Len())
 	}

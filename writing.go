@@ -239,6 +239,6 @@ func (d *delivery) send(p []byte) error {
 
 // wrote counts bytes that go out.
 func (d *delivery) wrote(n int) {
+	d.sent += int64(n)
 	d.metrics.sentBytes.Add(float64(n))
-	d.log.wrote(n)
 }

@@ -19,7 +19,8 @@ const SignalData Signals = 1
 // any goroutine, Await for the stream's.
 type Waiter struct {
 	c       chan struct{}
-	pending atomic.Uint32 // signals. Invariant: unless zero, c has been or is being sent to
+	pending atomic.Uint32          // signals. Invariant: unless zero, c has been or is being sent to, or wake called
+	wake    atomic.Pointer[func()] // instead of c
 }
 
 // NewWaiter returns a waiter that nothing has signalled.
@@ -30,20 +31,40 @@ func (w *Waiter) Signal(s Signals) {
 	if Signals(w.pending.Load())&s != 0 {
 		return
 	}
-	if w.pending.Or(uint32(s)) == 0 {
-		w.c <- struct{}{} // cannot block: nothing was pending, so the slot is free
+	if w.pending.Or(uint32(s)) != 0 {
+		return
+	}
+	if wake := w.wake.Load(); wake != nil {
+		(*wake)()
+		return
+	}
+	select {
+	case w.c <- struct{}{}: // nothing was pending, so the slot is free
+	default: // but for a signal from before the waiter was diverted
 	}
 }
 
-// clear readies the waiter for the next signals and returns those that came.
-// The stream calls it after receiving from c and before it loads the hub's
+// Divert has signals call wake from now on, which must not block, instead of ending Await.
+// It calls wake itself, too: for those that came before. Take takes them. It is called
+// once, by the goroutine that called Await.
+//
+// No signal is lost between: whoever signals sets the bits before it looks for wake, and
+// here wake is there before it is called. So either the signal calls it, or its bits are
+// there when this call has the stream look.
+func (w *Waiter) Divert(wake func()) {
+	w.wake.Store(&wake)
+	wake()
+}
+
+// Take readies the waiter for the next signals and returns those that came.
+// The stream calls it after it has been woken and before it loads the hub's
 // head, so that whatever is appended after that load signals again.
-func (w *Waiter) clear() Signals { return Signals(w.pending.Swap(0)) }
+func (w *Waiter) Take() Signals { return Signals(w.pending.Swap(0)) }
 
 // Await waits until there are signals, and takes them.
 func (w *Waiter) Await() Signals {
 	<-w.c
-	return w.clear()
+	return w.Take()
 }
 
 // Waiters is a set of streams to wake. It has a lock of its own, so that woken
