@@ -131,7 +131,7 @@ func TestAGapBeforeAnAnswerWaitsForTheFirstMessage(t *testing.T) {
 			if e := s.SkipCursor(); e.ID != first.ID {
 				p, _ := placeOf(e.ID)
 				q, _ := placeOf(first.ID)
-				if p.seq > q.seq {
+				if p.Seq > q.Seq {
 					t.Errorf("the cursor moves from %s to %s while it is open whether something is missing", first.ID, e.ID)
 				}
 			}
@@ -296,7 +296,7 @@ func TestEmptyIsAnsweredOnceRedisHasConfirmed(t *testing.T) {
 	denied.Close()
 	// With a cursor it is no question.
 	server.Publish("open:1", "lost or not")
-	back := alone("open:2", ssetest.WithLastEventID("1-1-1-1"))
+	back := alone("open:2", ssetest.WithLastEventID(place{MS: 1, Seq: 1, Epoch: 1, Anchor: 1}.ID()))
 	resumeMustGap(t, back, "open:2", gapNotBuffered)
 	server.Publish("open:2", "the newest")
 	resumeMessages(t, back, "the newest")

@@ -76,7 +76,7 @@ func BenchmarkComesBackWithAnEnd(b *testing.B) {
 			for range 40_000 {
 				h.memory.Receive("", "a", payload)
 			}
-			at := hub.ResumeAt("0-0-1-0-e")
+			at := hub.ResumeAt(place{Epoch: 1, Ended: true}.ID())
 			b.ReportAllocs()
 			for b.Loop() {
 				h.memory.Finished("a", at, &f)

@@ -128,8 +128,8 @@ func ended(t *testing.T, s *ssetest.Stream, with string) (id string) {
 		t.Errorf("the stream is %q, want it to end with %q, and no retry behind its beginning", raw, with)
 	}
 	id = s.LastEventID()
-	if _, ok := placeOf(strings.TrimSuffix(id, "-e")); !ok || !strings.HasSuffix(id, "-e") {
-		t.Errorf("the last id is %q, want one that ends with -e", id)
+	if p, ok := placeOf(id); !ok || !p.Ended {
+		t.Errorf("the last id is %q, %v, want one of an end", id, p)
 	}
 	return id
 }
@@ -214,10 +214,10 @@ func TestWhoHasAllOfAnAnswerIsToldThatThereIsNoMore(t *testing.T) {
 		a.publish("long", append(tokens, "[DONE]")...)
 		a.publish("short", "1", "[DONE]") // its messages have no anchor
 		longEnd, shortEnd := ended(t, a.open("/data/long"), "[DONE]"), ended(t, a.open("/data/short"), "[DONE]")
-		if p, _ := placeOf(strings.TrimSuffix(longEnd, "-e")); p.anchor == 0 {
+		if p, _ := placeOf(longEnd); p.Anchor == 0 {
 			t.Errorf("the id %q has no anchor: it is not the case that was meant", longEnd)
 		}
-		if p, _ := placeOf(strings.TrimSuffix(shortEnd, "-e")); p.anchor != 0 {
+		if p, _ := placeOf(shortEnd); p.Anchor != 0 {
 			t.Errorf("the id %q has an anchor: it is not the case that was meant", shortEnd)
 		}
 		both := func(redis string) {
@@ -291,24 +291,25 @@ func TestAnIDOfAnEndIsReadStrictly(t *testing.T) {
 	a := startAnswering(t, httpOne)
 	a.publish("x", "1", "2", "3", "4", "[DONE]", "next")
 	end := ended(t, a.open("/data/x"), "[DONE]")
-	plain := strings.TrimSuffix(end, "-e")
-	resumeMustGap(t, a.opened("/data/x", ssetest.WithLastEventID("1-2-3-e")), "x", gapNotBuffered) // that e is an anchor
-	a.comesBackTo("/plain/x", end, "next")                                                         // where nothing ends, the id says where, and no more
+	p, _ := placeOf(end)
+	p.Ended = false
+	plain := p.ID()
+	a.comesBackTo("/plain/x", end, "next") // where nothing ends, the id says where, and no more
 	a.comesBackTo("/data/x", plain, "next")
-	for _, id := range []string{end + "-e", plain + "-E", plain + "-", "-e", "e", plain + "-f", strings.Repeat("9", 60) + "-e"} {
+	for _, id := range []string{end + "-e", end[1:], end[:27], "e", strings.ToLower(end), "I" + end[1:], "9" + end[1:], strings.Repeat("9", 60) + "-e"} {
 		s := a.opened("/data/x", ssetest.WithLastEventID(id))
 		resumeMustGap(t, s, "x", gapUnknownID)
 		resumeMessages(t, s, "1", "2", "3", "4", "[DONE]")
 	}
-	p, _ := placeOf(plain)
 	for name, forged := range map[string]place{
-		"a later place":          {p.ms, p.seq + 1<<40, p.epoch, p.anchor},
-		"another life":           {p.ms, p.seq, p.epoch + 1, p.anchor},
-		"another life, no place": {p.ms, p.seq, p.epoch + 1, 0},
-		"the first second":       {0, 0, 0, 0},
-		"far ahead":              {1 << 62, p.seq, 1, 1},
+		"a later place":          {MS: p.MS, Seq: p.Seq + 1<<40, Epoch: p.Epoch, Anchor: p.Anchor},
+		"another life":           {MS: p.MS, Seq: p.Seq, Epoch: p.Epoch ^ 1, Anchor: p.Anchor},
+		"another life, no place": {MS: p.MS, Seq: p.Seq, Epoch: p.Epoch ^ 1},
+		"the first second":       {},
+		"far ahead":              {MS: 1<<44 - 1, Seq: p.Seq, Epoch: 1, Anchor: 1},
 	} {
-		r := ssetest.Do(t, a.client, a.URL("/data/x"), ssetest.WithLastEventID(forged.String()+"-e"))
+		forged.Ended = true
+		r := ssetest.Do(t, a.client, a.URL("/data/x"), ssetest.WithLastEventID(forged.ID()))
 		if r.StatusCode != http.StatusOK && r.StatusCode != http.StatusNoContent {
 			t.Errorf("%s: %s", name, r.Status)
 		}
@@ -402,7 +403,7 @@ func TestTheSearchForAnEndIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	from := hub.ResumeAt("0-0-1-0-e") // before all there is
+	from := hub.ResumeAt(place{Epoch: 1, Ended: true}.ID()) // before all there is
 	for _, test := range []struct {
 		messages, size int
 		found          bool

@@ -157,7 +157,7 @@ func TestMetricsOfAStreamThatIsBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := fmt.Fprintf(conn, "GET /a HTTP/1.1\r\nHost: %s\r\nLast-Event-ID: 1-1-1-1\r\n\r\n", g.addr); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET /a HTTP/1.1\r\nHost: %s\r\nLast-Event-ID: %s\r\n\r\n", g.addr, place{MS: 1, Seq: 1, Epoch: 1, Anchor: 1}.ID()); err != nil {
 		t.Fatal(err)
 	}
 	g.wait("the stream that takes nothing to be behind", func() bool { return g.scrape()["streams_behind"+labels] == 1 })

@@ -188,8 +188,8 @@ func TestAHoleTowardsRedisLosesNothing(t *testing.T) {
 // TestTheJudgeSeesALossWithoutItsGap is the negative control of the tests above.
 func TestTheJudgeSeesALossWithoutItsGap(t *testing.T) {
 	book := []published{{receivers: 1}, {receivers: 1}, {err: errors.New("down")}, {receivers: 0}, {receivers: 1}, {receivers: 1}}
-	at := func(seq uint64) place { return place{seq: seq} }
-	place := at(1).String()
+	at := func(seq uint64) place { return place{Seq: seq} }
+	place := at(1).ID()
 	g := &told{Channel: "a", Reason: gapDisconnected, After: &place}
 	good := []delivered{{n: 0, id: at(1)}, {n: -1, gap: g, id: at(5)}, {n: 4, id: at(6)}, {n: 5, id: at(7)}}
 	if err := judgeOutage(book, good, 1, true); err != nil {

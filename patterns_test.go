@@ -45,8 +45,8 @@ func (w *patternWitness) take(e ssetest.Event) {
 	g := outageGap(w.t, e)
 	id, _ := placeOf(e.ID)
 	if g.After != nil {
-		if after, _ := placeOf(*g.After); after.seq == id.seq {
-			id.seq++ // one of several gaps in one place, of which only the last has the place's id
+		if after, _ := placeOf(*g.After); after.Seq == id.Seq {
+			id.Seq++ // one of several gaps in one place, of which only the last has the place's id
 		}
 	}
 	d := delivered{n: -1, gap: g, id: id}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 	"github.com/redis-sse/caddy-redis-sse/internal/hub/hubtest"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
 // held is what a hub says that it holds of a channel or pattern.
@@ -126,31 +127,10 @@ func (w *world) readOne(reply any) error {
 	return fmt.Errorf("unexpected %T", reply)
 }
 
-// place is what an event id says, as docs/reference.md has it: the tests read
-// ids by themselves.
-type place struct {
-	ms     int64
-	seq    uint64
-	epoch  uint64
-	anchor uint32
-}
+// place is what an event id says, as the tests read it.
+type place = ssetest.Place
 
-// placeOf reads an id of the form <ms>-<seq>-<epoch>-<anchor>.
-func placeOf(id string) (p place, ok bool) {
-	part := strings.Split(id, "-")
-	if len(part) != 4 {
-		return place{}, false
-	}
-	var errs [4]error
-	p.ms, errs[0] = strconv.ParseInt(part[0], 10, 64)
-	p.seq, errs[1] = strconv.ParseUint(part[1], 10, 64)
-	p.epoch, errs[2] = strconv.ParseUint(part[2], 16, 64)
-	anchor, err := strconv.ParseUint(part[3], 16, 32)
-	p.anchor, errs[3] = uint32(anchor), err
-	return p, errs == [4]error{}
-}
-
-func (p place) String() string { return fmt.Sprintf("%d-%d-%x-%x", p.ms, p.seq, p.epoch, p.anchor) }
+func placeOf(id string) (place, bool) { return ssetest.PlaceOf(id) }
 
 // told is the data of a gap event.
 type told struct {

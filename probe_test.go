@@ -34,8 +34,8 @@ func TestARedisThatAnswersButDoesNotDeliverIsLeft(t *testing.T) {
 		t.Errorf("%d gaps, want 1", h.gaps("a"))
 	}
 	// It has answered pings all the time.
-	if after := h.gapAfter("a"); after.ms == 0 || after.ms > deaf {
-		t.Errorf("the gap is after %d, want %d at most", after.ms, deaf)
+	if after := h.gapAfter("a"); after.MS == 0 || after.MS > deaf {
+		t.Errorf("the gap is after %d, want %d at most", after.MS, deaf)
 	}
 	fake.publish("a", "again")
 	h.awaitMessage("a", "again")
@@ -116,8 +116,8 @@ func TestAMasterThatBecomesACutOffReplica(t *testing.T) {
 	if e := h.events("a")[0]; e.Data != "to what was the master" {
 		t.Errorf("the first event is %+v, want the message that proves nothing", e)
 	}
-	if after := h.gapAfter("a"); after.ms == 0 || after.ms > published {
-		t.Errorf("the gap is after %d, and others may have published elsewhere since %d", after.ms, published)
+	if after := h.gapAfter("a"); after.MS == 0 || after.MS > published {
+		t.Errorf("the gap is after %d, and others may have published elsewhere since %d", after.MS, published)
 	}
 	// Both tell the same, but the first was seen in a probe round, the others at connect.
 	if causes := h.causes(); len(causes) > 2 || !strings.Contains(causes[0], errCutOff.Error()+" 127.0.0.1:1") {

@@ -107,7 +107,7 @@ func TestAnAnswerThatStopsIsEndedInTheWordsOfItsProtocol(t *testing.T) {
 		if !strings.HasSuffix(s.out.String(), "\ndata: "+quietData+"\n\n") || !strings.Contains(s.out.String(), "\nretry: ") {
 			t.Errorf("it ends with %q", s.out.String()[max(0, s.out.Len()-200):])
 		}
-		if a, _ := placeOf(p.LastEventID); message == "" || a.seq == 0 {
+		if a, _ := placeOf(p.LastEventID); message == "" || a.Seq == 0 {
 			t.Errorf("the client comes back with %q, its message had %q", p.LastEventID, message)
 		}
 		if p.Retry < defaultRetry/2 || p.Retry > 3*defaultRetry/2 {

@@ -42,10 +42,10 @@ func reqGet(target string) *http.Request {
 	return reqCaddy(httptest.NewRequest(http.MethodGet, target, nil), httptest.NewRecorder())
 }
 
-var reqIDs = []place{{ms: 1, seq: 1, epoch: 1, anchor: 1}, {ms: 2, seq: 2, epoch: 2, anchor: 2}, {ms: 3, seq: 3, epoch: 3, anchor: 3}}
+var reqIDs = []place{{MS: 1, Seq: 1, Epoch: 1, Anchor: 1}, {MS: 2, Seq: 2, Epoch: 2, Anchor: 2}, {MS: 3, Seq: 3, Epoch: 1<<40 - 1, Anchor: 3}}
 
 func TestRequestCursor(t *testing.T) {
-	header, snake, camel := reqIDs[0].String(), reqIDs[1].String(), reqIDs[2].String()
+	header, snake, camel := reqIDs[0].ID(), reqIDs[1].ID(), reqIDs[2].ID()
 	for _, test := range []struct {
 		name, header, query string
 		want                place
@@ -65,7 +65,7 @@ func TestRequestCursor(t *testing.T) {
 		{"last-event-id", "", "last-event-id=" + snake, reqIDs[1], true},
 		{"Last-Event-ID", "", "Last-Event-ID=" + snake, reqIDs[1], true},
 		{"Last-Event-Id", "", "a=b&Last-Event-Id=" + snake + "&c", reqIDs[1], true},
-		{"LAST_EVENT_ID, escaped", "", "%4cAST%5fEVENT%5fID=" + strings.ReplaceAll(snake, "-", "%2D"), reqIDs[1], true},
+		{"LAST_EVENT_ID, escaped", "", "%4cAST%5fEVENT%5fID=" + strings.ReplaceAll(snake, "A", "%41"), reqIDs[1], true},
 		{"behind a semicolon", "", "a=b;last_event_id=" + snake, reqIDs[1], true},
 		{"beside what cannot be read", "", "a=%zz&last_event_id=" + snake + "&%", reqIDs[1], true},
 		{"an empty header and a full one", "," + header, "", reqIDs[0], true},
@@ -76,6 +76,7 @@ func TestRequestCursor(t *testing.T) {
 		{"a query that cannot be read, after a good one", "", "last_event_id=" + snake + "&lastEventID=%", place{}, false},
 		{"a header of spaces between", snake + " x", "", place{}, false},
 		{"malformed header", "1-2-3", "", place{}, false},
+		{"one of the first form", "1795771533333-277960878541095-abd60f614d38bf02-0", "", place{}, false},
 		{"malformed header before a good query", "x", "last_event_id=" + snake, place{}, false},
 		{"malformed query", "", "last_event_id=%00", place{}, false},
 		{"5,000 bytes", strings.Repeat("1", 5000), "", place{}, false},
@@ -93,7 +94,7 @@ func TestRequestCursor(t *testing.T) {
 				}
 				want := hub.ResumeAt("unreadable")
 				if test.readable {
-					want = hub.ResumeAt(test.want.String())
+					want = hub.ResumeAt(test.want.ID())
 				}
 				if got != want {
 					t.Errorf("got %+v, want %+v", got, want)
@@ -109,13 +110,13 @@ func TestRequestCursorInSeveralHeaders(t *testing.T) {
 		headers []string
 		want    place
 	}{
-		{[]string{"", reqIDs[0].String()}, reqIDs[0]},
-		{[]string{reqIDs[0].String(), ""}, reqIDs[0]},
-		{[]string{reqIDs[0].String(), reqIDs[1].String()}, reqIDs[1]},
+		{[]string{"", reqIDs[0].ID()}, reqIDs[0]},
+		{[]string{reqIDs[0].ID(), ""}, reqIDs[0]},
+		{[]string{reqIDs[0].ID(), reqIDs[1].ID()}, reqIDs[1]},
 	} {
-		r := reqGet("/?last_event_id=" + reqIDs[2].String())
+		r := reqGet("/?last_event_id=" + reqIDs[2].ID())
 		r.Header["Last-Event-Id"] = test.headers
-		if got, err := startOf(h, r); err != nil || got != hub.ResumeAt(test.want.String()) {
+		if got, err := startOf(h, r); err != nil || got != hub.ResumeAt(test.want.ID()) {
 			t.Errorf("%q: got %+v, %v, want %v", test.headers, got, err, test.want)
 		}
 	}
@@ -300,7 +301,7 @@ func TestServeWithoutRedis(t *testing.T) {
 
 	for name, options := range map[string][]ssetest.Option{
 		"no cursor":        nil,
-		"good cursor":      {ssetest.WithLastEventID(reqIDs[0].String())},
+		"good cursor":      {ssetest.WithLastEventID(reqIDs[0].ID())},
 		"malformed cursor": {ssetest.WithLastEventID("17")},
 		"5,000 bytes":      {ssetest.WithLastEventID(strings.Repeat("9", 5000))},
 		"POST":             {ssetest.WithMethod(http.MethodPost), ssetest.WithBody(strings.NewReader("{}"))},

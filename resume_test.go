@@ -282,22 +282,25 @@ func TestAMeaninglessCursorIsAGapAndAllThatIsBuffered(t *testing.T) {
 	with := func(change func(*place)) string {
 		c := real
 		change(&c)
-		return c.String()
+		return c.ID()
 	}
 	for name, id := range map[string]string{
 		"text":                      "garbage",
 		"a number":                  "42",
 		"5,000 bytes":               strings.Repeat("9", 5000),
 		"5,000 dashes":              strings.Repeat("-", 5000),
-		"not canonical":             "0" + real.String(),
-		"upper case":                strings.ToUpper(with(func(c *place) { c.epoch = 0xabcdef })),
-		"a space inside":            strings.Replace(real.String(), "-", " -", 1),
+		"one too long":              real.ID() + "A",
+		"padded":                    real.ID()[:27] + "=",
+		"lower case":                strings.ToLower(real.ID()),
+		"another kind":              "I" + real.ID()[1:],
+		"of the first form":         "1795771533333-277960878541095-abd60f614d38bf02-2c26b46b",
+		"a space inside":            real.ID()[:10] + " " + real.ID()[11:],
 		"SQL":                       `' OR 1=1 --`,
-		"seq of the future":         with(func(c *place) { c.seq += 1 << 20 }),
-		"seq before the first":      with(func(c *place) { c.seq = 0 }),
-		"other epoch, no time":      with(func(c *place) { c.epoch++; c.ms = 0 }),
-		"other epoch, far ahead":    with(func(c *place) { c.epoch++; c.ms += 60_000 }),
-		"other epoch, largest time": with(func(c *place) { c.epoch++; c.ms = 1<<63 - 1 }),
+		"seq of the future":         with(func(c *place) { c.Seq += 1 << 20 }),
+		"seq before the first":      with(func(c *place) { c.Seq = 0 }),
+		"other epoch, no time":      with(func(c *place) { c.Epoch ^= 1; c.MS = 0 }),
+		"other epoch, far ahead":    with(func(c *place) { c.Epoch ^= 1; c.MS += 60_000 }),
+		"other epoch, largest time": with(func(c *place) { c.Epoch ^= 1; c.MS = 1<<44 - 1 }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := g.in(t)
@@ -318,7 +321,7 @@ func TestAMeaninglessCursorIsAGapAndAllThatIsBuffered(t *testing.T) {
 		})
 	}
 	t.Run("other epoch, long ago", func(t *testing.T) {
-		s := g.in(t).opened("/one/jobs", ssetest.WithLastEventID(with(func(c *place) { c.epoch++; c.ms -= 3_600_000 })))
+		s := g.in(t).opened("/one/jobs", ssetest.WithLastEventID(with(func(c *place) { c.Epoch ^= 1; c.MS -= 3_600_000 })))
 		resumeMustGap(t, s, "jobs", gapNotBuffered)
 		resumeMessages(t, s, all...)
 	})
@@ -343,11 +346,11 @@ func TestACursorOfAnotherEpochResumesExactlyAtItsAnchor(t *testing.T) {
 		if real = resumeCursor(t, s); n < anchorWindow {
 			from = clock.Now()
 		}
-		return n >= anchorWindow && real.anchor != 0 && real.ms > from+anchorReach
+		return n >= anchorWindow && real.Anchor != 0 && real.MS > from+anchorReach
 	})
-	real.epoch++
-	real.seq += 1 << 20 // that of another node
-	again := g.opened("/one/jobs", ssetest.WithLastEventID(real.String()))
+	real.Epoch ^= 1
+	real.Seq += 1 << 20 // that of another node
+	again := g.opened("/one/jobs", ssetest.WithLastEventID(real.ID()))
 	resumeMessages(t, again, resumePublish(t, server, "jobs", "later", 1)...)
 }
 

@@ -207,7 +207,7 @@ func (f *follower) look() {
 func (f *follower) take(e ssetest.Event) {
 	f.t.Helper()
 	id, ok := placeOf(e.ID)
-	if !ok || id.seq < f.ids.seq {
+	if !ok || id.Seq < f.ids.Seq {
 		f.t.Fatalf("%s %v: the id of %+q came after %v", f.path, f.names, e, f.ids)
 	}
 	f.ids = id

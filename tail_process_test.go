@@ -93,7 +93,7 @@ func TestTailSaysWhyTheGatewayAnswersNoStream(t *testing.T) {
 }
 
 func TestCaddyReadsAnID(t *testing.T) {
-	if stdout, _, err := runCaddy(t, "", "redis-sse", "id", "1764238272345-17-2-3"); err != nil || !strings.Contains(stdout, "2025-11-27T10:11:12.345Z") {
+	if stdout, _, err := runCaddy(t, "", "redis-sse", "id", place{MS: 1764238272345, Seq: 17, Epoch: 2, Anchor: 3}.ID()); err != nil || !strings.Contains(stdout, "2025-11-27T10:11:12.345Z") {
 		t.Errorf("%v: %s", err, stdout)
 	}
 	if stdout, stderr, err := runCaddy(t, "", "redis-sse", "id", "17"); err == nil || err.Error() != "exit status 1" || stdout != "" || !strings.HasPrefix(stderr, "Error: reading the id: ") {

@@ -30,7 +30,7 @@ func TestHeartbeatsCarryTheCursor(t *testing.T) {
 				t.Errorf("got %+v, want a cursor with an id", e)
 			}
 		}
-		if last, ok := placeOf(events[len(events)-1].ID); !ok || last.ms != answered {
+		if last, ok := placeOf(events[len(events)-1].ID); !ok || last.MS != answered {
 			t.Errorf("the last beat's id is %v, want the time %d of the PING that Redis answered", last, answered)
 		}
 		s.cancel()

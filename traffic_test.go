@@ -211,7 +211,7 @@ func judgeOutage(book []published, got []delivered, gaps int, clean bool) error 
 	var open *delivered
 	for i := range got {
 		d := &got[i]
-		if d.id.seq < id.seq {
+		if d.id.Seq < id.Seq {
 			return fmt.Errorf("the id went back from %v to %v", id, d.id)
 		}
 		id = d.id
@@ -253,10 +253,10 @@ func judgeAfter(before []delivered, g *delivered) error {
 		return fmt.Errorf("the gap %+v has no after", *g.gap)
 	}
 	after, ok := placeOf(*g.gap.After)
-	if !ok || after.seq >= g.id.seq {
+	if !ok || after.Seq >= g.id.Seq {
 		return fmt.Errorf("the gap at %v is after %q", g.id, *g.gap.After)
 	}
-	if len(before) > 0 && after.seq < before[len(before)-1].id.seq {
+	if len(before) > 0 && after.Seq < before[len(before)-1].id.Seq {
 		return fmt.Errorf("the gap is after %v, but %v has been delivered", after, before[len(before)-1].id)
 	}
 	return nil

@@ -96,7 +96,7 @@ func TestMatchesAreTheSameInBothForms(t *testing.T) {
 }
 
 // wireLastComment matches what stands behind the last message of a stream with control comments that did not come to its end.
-var wireLastComment = regexp.MustCompile(`\n\nretry: [0-9]+\n: [0-9a-f-]+\n$`)
+var wireLastComment = regexp.MustCompile(`\n\nretry: [0-9]+\n: [\w-]{28}\n$`)
 
 // wireRoutes serve channels in each way a stream may look.
 const wireRoutes = `
@@ -141,7 +141,7 @@ const wireRoutes = `
 `
 
 var (
-	wireID    = regexp.MustCompile(`\b[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]+\b`)
+	wireID    = regexp.MustCompile(`\b[A-H][\w-]{27}`)
 	wireRetry = regexp.MustCompile(`retry: [0-9]+`)
 	wireBeats = regexp.MustCompile(`(: <id>\n)+`)
 )
@@ -319,7 +319,7 @@ c{{gap.reason}}"
 			drain 0s 0s
 		}
 	`)
-	s := g.open("/lines/a", ssetest.WithLastEventID("1-1-1-1"))
+	s := g.open("/lines/a", ssetest.WithLastEventID(place{MS: 1, Seq: 1, Epoch: 1, Anchor: 1}.ID()))
 	if e := s.Next(); e.Type != "message" || e.Data != "anot_bufferednot_bufferedb\nc{not_buffered}" {
 		t.Errorf("the gap is %+q", e)
 	}

@@ -262,13 +262,13 @@ func numbers(t *testing.T, redis *redistest.Server, channels ...string) (stop fu
 // history is what an EventSource was told.
 type history struct {
 	next   map[string]int // by channel: the number to come
-	epochs map[string]bool
+	epochs map[uint64]bool
 	opened int
 	wrong  []string
 }
 
 func historyOf(s *ssetest.EventSource) *history {
-	h := &history{next: map[string]int{}, epochs: map[string]bool{}}
+	h := &history{next: map[string]int{}, epochs: map[uint64]bool{}}
 	for _, r := range s.Log() {
 		switch {
 		case r.What == ssetest.Opened:
@@ -290,7 +290,11 @@ func (h *history) message(e ssetest.Event) {
 		h.wrong = append(h.wrong, fmt.Sprintf("%s: %q after %d (id %s)", e.Type, e.Data, next-1, e.ID))
 	}
 	h.next[e.Type] = n + 1
-	h.epochs[strings.Split(e.ID, "-")[2]] = true
+	place, ok := ssetest.PlaceOf(e.ID)
+	if !ok {
+		h.wrong = append(h.wrong, fmt.Sprintf("%s: no id of ours: %q", e.Type, e.ID))
+	}
+	h.epochs[place.Epoch] = true
 }
 
 // judgeHistory wants all of an EventSource's channels without a gap, a loss or a duplicate up to the last message, from this many

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
 // finding are ways to ask for a place that may take long to find, each with a harmless one that gets the same.
@@ -44,7 +46,7 @@ func (g *gateway) forge(n int, channel string) (header string) {
 		at = none
 	}
 	time.Sleep(time.Until(at))
-	return fmt.Sprintf("Last-Event-ID: %d-1-1-deadbeef", at.UnixMilli())
+	return "Last-Event-ID: " + ssetest.Place{MS: at.UnixMilli(), Seq: 1, Epoch: 1, Anchor: 0xdeadbeef}.ID()
 }
 
 // TestCursors has callers ask for such places, against many messages.

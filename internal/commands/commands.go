@@ -30,7 +30,7 @@ Ctrl-C ended it, and with 1 and a line on stderr if not.`,
 			cmd.Use = "redis-sse"
 			cmd.Example = `  $ caddy redis-sse status --watch
   $ caddy redis-sse tail https://example.com/events/jobs
-  $ caddy redis-sse id 1764238272345-81985529216486895-9f86d081884c7d65-2c26b46b`
+  $ caddy redis-sse id AZrEy6dZSpC-WH3mn4bQgYgsJrRr`
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(statusCommand(), tailCommand(), idCommand())

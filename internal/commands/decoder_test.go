@@ -16,7 +16,7 @@ import (
 // TestStreamsAreReadAsBrowsersDo compares with the parser of the other tests, which goes by the letter of the standard.
 func TestStreamsAreReadAsBrowsersDo(t *testing.T) {
 	pieces := []string{
-		"data: a", "data:b", "data", "data:  two spaces", "event: gap", "event:", "id: 1-2-3-4", "id", "id: x\x00", ": note", ":",
+		"data: a", "data:b", "data", "data:  two spaces", "event: gap", "event:", "id: A4", "id", "id: x\x00", ": note", ":",
 		"retry: 250", "retry: x", "retry:", "unknown: field", "\uFEFFdata: bom", "", "", "",
 	}
 	ends := []string{"\n", "\r\n", "\r"}

@@ -18,13 +18,12 @@ func idCommand() *cobra.Command {
 life that counted it, and by what other nodes know the place.
 
 Exit status: 0; 1 if no hub has made the text.`,
-		Example: "  $ caddy redis-sse id 1764238272345-81985529216486895-9f86d081884c7d65-2c26b46b",
+		Example: "  $ caddy redis-sse id AZrEy6dZSpC-WH3mn4bQgYgsJrRr",
 		Args:    oneArgument("the id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, ok := hub.ReadID(args[0])
 			if !ok {
-				return fmt.Errorf("reading the id: %q is none: those of events are <ms>-<seq>-<life>-<anchor>, "+
-					"two decimal and two hexadecimal numbers, with -e behind them at the end of an answer", args[0])
+				return fmt.Errorf("reading the id: %q is none: those of events have 28 letters, digits, - and _, the first from A to H", args[0])
 			}
 			return writeID(cmd.OutOrStdout(), id, time.Now())
 		},

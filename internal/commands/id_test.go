@@ -6,30 +6,31 @@ import (
 	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
 func TestIDSaysWhatAnIDSays(t *testing.T) {
-	stdout, _, err := run(t.Context(), "id", "1764238272345-17-9f86d081884c7d65-2c26b46b")
+	stdout, _, err := run(t.Context(), "id", ssetest.Place{MS: 1764238272345, Seq: 17, Epoch: 0x9f86d08188, Anchor: 0x2c26b46b}.ID())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"time      2025-11-27T10:11:12.345Z, ", " ago (Redis's clock)", "\nsequence  17\n", "\nhub life  9f86d081884c7d65: ", "\nanchor    2c26b46b: ",
+		"time      2025-11-27T10:11:12.345Z, ", " ago (Redis's clock)", "\nsequence  17\n", "\nhub life  9f86d08188: ", "\nanchor    2c26b46b: ",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q:\n%s", want, stdout)
 		}
 	}
-	stdout, _, err = run(t.Context(), "id", "0-17-1-0")
+	stdout, _, err = run(t.Context(), "id", ssetest.Place{Seq: 17, Epoch: 1}.ID())
 	if err != nil || !strings.Contains(stdout, "time      unknown") || !strings.Contains(stdout, "anchor    none") {
 		t.Errorf("%v:\n%s", err, stdout)
 	}
 }
 
 func TestWhatIsNoIDIsAnError(t *testing.T) {
-	for _, text := range []string{"", "17", "1-2-3", "1-2-3-4-5", "01-2-3-4", "1-2-3-G", "\x1b[2J"} {
+	for _, text := range []string{"", "17", strings.Repeat("A", 27), strings.Repeat("I", 28), "1764238272345-17-9f86d081884c7d65-2c26b46b", "\x1b[2J"} {
 		stdout, stderr, err := run(t.Context(), "id", text)
-		if err == nil || stdout != "" || !strings.Contains(stderr, "is none: those of events are <ms>-<seq>-<life>-<anchor>") || strings.Contains(stderr, "\x1b") {
+		if err == nil || stdout != "" || !strings.Contains(stderr, "is none: those of events have 28 letters, digits, - and _") || strings.Contains(stderr, "\x1b") {
 			t.Errorf("%q: %v, %q, %q", text, err, stdout, stderr)
 		}
 	}

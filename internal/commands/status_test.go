@@ -29,7 +29,7 @@ const (
  "received_messages":1000,"received_bytes":9,"sent_events":5000,"gaps":0,
  "routes":[{"route":"jobs","streams":14,"behind":2}],
  "busiest":[{"name":"jobs\u009b2J","pattern":false,"streams":14,"state":"live","lingers":false,"messages":12,"outages":0,"bytes":4096,"rate":12.34,
-   "newest_id":"1-2-3-4","newest_at":"2026-11-27T10:11:10Z"},
+   "newest_id":"A4","newest_at":"2026-11-27T10:11:10Z"},
   {"name":"j*","pattern":true,"streams":0,"state":"unconfirmed","lingers":true,"messages":0,"outages":0,"bytes":0,"rate":0}]}]}`
 )
 

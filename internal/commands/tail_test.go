@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
 // script is a server that answers one request after another, and at the end that there is nothing more, which ends an EventSource.
@@ -78,30 +80,30 @@ func tailAll(t *testing.T, s *script, args ...string) (shown, stderr string) {
 	return strings.ReplaceAll(clock.ReplaceAllString(stdout, ""), s.URL, "URL"), stderr
 }
 
-const firstStream = "retry: 100\nevent: cursor\nid: 1-1-1-1\ndata: {}\n\n" +
-	"id: 1-2-1-1\ndata: {\"n\":1}\n\nevent: note\ndata: a\ndata: b\n\n" +
-	"event: gap\nid: 1-2-1-1\ndata: {\"channel\":\"jobs\",\"reason\":\"evicted\",\"after\":\"1-2-1-1\",\"missed\":7}\n\n: busy\n"
+const firstStream = "retry: 100\nevent: cursor\nid: A1\ndata: {}\n\n" +
+	"id: A2\ndata: {\"n\":1}\n\nevent: note\ndata: a\ndata: b\n\n" +
+	"event: gap\nid: A2\ndata: {\"channel\":\"jobs\",\"reason\":\"evicted\",\"after\":\"A2\",\"missed\":7}\n\n: busy\n"
 
 func TestTailShowsAStreamAndComesBackAfterItsLastID(t *testing.T) {
-	s := startScript(t, streaming(firstStream), cutting("id: 1-9-1-1\ndata: last\n\ndata: no end"))
+	s := startScript(t, streaming(firstStream), cutting("id: A9\ndata: last\n\ndata: no end"))
 	shown, _ := tailAll(t, s)
 	want := `-- open   HTTP/1.1, URL/events
 message   {"n":1}
 note      a\nb
-gap       jobs: missed 7 (evicted), after 1-2-1-1
+gap       jobs: missed 7 (evicted), after A2
 :         busy
 -- lost   the server ended the stream; back in 100ms
--- open   HTTP/1.1, URL/events, after 1-2-1-1
+-- open   HTTP/1.1, URL/events, after A2
 message   last
 -- lost   reading the stream: unexpected EOF; back in 100ms
 `
 	if !strings.HasPrefix(shown, want) {
 		t.Errorf("got:\n%s\nwant:\n%s", shown, want)
 	}
-	if summary := "-- end    3 events, 1 gap (7 missed), 2 streams in "; !strings.Contains(shown, summary) || !strings.HasSuffix(shown, "; the last id is 1-9-1-1\n") {
+	if summary := "-- end    3 events, 1 gap (7 missed), 2 streams in "; !strings.Contains(shown, summary) || !strings.HasSuffix(shown, "; the last id is A9\n") {
 		t.Errorf("no %q at the end:\n%s", summary, shown)
 	}
-	for i, id := range []string{"", "1-2-1-1", "1-9-1-1"} {
+	for i, id := range []string{"", "A2", "A9"} {
 		if got := s.got[i].Header.Get("Last-Event-ID"); got != id {
 			t.Errorf("request %d came with id %q, want %q", i, got, id)
 		}
@@ -113,9 +115,9 @@ message   last
 
 func TestTailSendsWhatItIsTold(t *testing.T) {
 	s := startScript(t, streaming("data: x\n\n"))
-	tailAll(t, s, "--header", "Cookie: a=b", "-H", "X-Two:1", "-H", "X-Two: 2", "-H", "Host: example.com", "--last-event-id", "5-5-5-5")
+	tailAll(t, s, "--header", "Cookie: a=b", "-H", "X-Two:1", "-H", "X-Two: 2", "-H", "Host: example.com", "--last-event-id", "A5")
 	h := s.got[0].Header
-	if h.Get("Cookie") != "a=b" || fmt.Sprint(h["X-Two"]) != "[1 2]" || s.got[0].Host != "example.com" || h.Get("Last-Event-ID") != "5-5-5-5" {
+	if h.Get("Cookie") != "a=b" || fmt.Sprint(h["X-Two"]) != "[1 2]" || s.got[0].Host != "example.com" || h.Get("Last-Event-ID") != "A5" {
 		t.Errorf("sent %s %v", s.got[0].Host, h)
 	}
 }
@@ -312,13 +314,15 @@ func TestCursorsAreShownIfAskedFor(t *testing.T) {
 
 // Heartbeats may be comments, which are hidden as others are.
 func TestCursorsThatAreCommentsAreShownIfAskedFor(t *testing.T) {
-	const stream = "retry: 100\n: 1-2-3-4\nid: 1-2-3-4-e\ndata: x\n\n: turned away\n"
+	beat := ssetest.Place{MS: 1, Seq: 2, Epoch: 3, Anchor: 4}.ID()
+	end := ssetest.Place{MS: 1, Seq: 2, Epoch: 3, Anchor: 4, Ended: true}.ID()
+	stream := "retry: 100\n: " + beat + "\nid: " + end + "\ndata: x\n\n: turned away\n"
 	for flag, want := range map[string]string{
-		"--cursors=true":  ":         1-2-3-4\nmessage   x\n:         turned away\n",
+		"--cursors=true":  ":         " + beat + "\nmessage   x\n:         turned away\n",
 		"--cursors=false": "\nmessage   x\n:         turned away\n",
 	} {
 		shown, _ := tailAll(t, startScript(t, streaming(stream)), flag)
-		if !strings.Contains(shown, want) || strings.Contains(shown, "1-2-3-4\n") != (flag == "--cursors=true") || !strings.HasSuffix(shown, "; the last id is 1-2-3-4-e\n") {
+		if !strings.Contains(shown, want) || strings.Contains(shown, beat+"\n") != (flag == "--cursors=true") || !strings.HasSuffix(shown, "; the last id is "+end+"\n") {
 			t.Errorf("%s: got:\n%s", flag, shown)
 		}
 	}

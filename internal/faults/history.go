@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
@@ -77,7 +75,7 @@ func (c *Client) openedAt() time.Time {
 // item is an event of a client's log, read.
 type item struct {
 	at      time.Time
-	id      id
+	id      ssetest.Place
 	payload Payload // of a message
 	gap     *gap    // or a gap
 }
@@ -95,28 +93,13 @@ func (g *gap) covers(channel string) bool {
 	return g.Channel == channel || g.Pattern != "" && matches(g.Pattern, channel)
 }
 
-// id is what an event id says of its place.
-type id struct {
-	text  string
-	ms    int64
-	seq   uint64
-	epoch string
-}
-
-func parseID(text string) (id, error) {
-	parts := strings.Split(text, "-")
-	if len(parts) != 4 {
-		return id{}, fmt.Errorf("the id %q has not four parts", text)
+// parseID reads an event id, none of which is of the end of an answer here.
+func parseID(text string) (ssetest.Place, error) {
+	place, ok := ssetest.PlaceOf(text)
+	if !ok || place.Ended {
+		return ssetest.Place{}, fmt.Errorf("the id %q, which is none of ours", text)
 	}
-	ms, err := strconv.ParseInt(parts[0], 10, 64)
-	if err != nil {
-		return id{}, fmt.Errorf("the id %q: %w", text, err)
-	}
-	seq, err := strconv.ParseUint(parts[1], 10, 64)
-	if err != nil {
-		return id{}, fmt.Errorf("the id %q: %w", text, err)
-	}
-	return id{text, ms, seq, parts[2]}, nil
+	return place, nil
 }
 
 // read returns the events of a client, and what is wrong with them by themselves.
@@ -171,12 +154,12 @@ func numbers(items []item, channel string, behind bool) (got []int) {
 }
 
 // isDoubted tells whether a gap that comes later reaches back to a message.
-func isDoubted(message id, later []item, channel string) bool {
+func isDoubted(message ssetest.Place, later []item, channel string) bool {
 	for _, i := range later {
-		if i.gap == nil || !i.gap.covers(channel) || i.gap.After == nil || i.id.epoch != message.epoch {
+		if i.gap == nil || !i.gap.covers(channel) || i.gap.After == nil || i.id.Epoch != message.Epoch {
 			continue
 		}
-		if after, err := parseID(*i.gap.After); err == nil && after.seq < message.seq {
+		if after, err := parseID(*i.gap.After); err == nil && after.Seq < message.Seq {
 			return true
 		}
 	}

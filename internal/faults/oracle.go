@@ -81,16 +81,16 @@ func (v *Verdict) judgeAnswers(c *Client) {
 
 // judgeIDs wants the ids of a client never to go back, as long as it is the same gateway's life that gives them.
 func (v *Verdict) judgeIDs(c *Client, items []item, allowed Allowance) {
-	var before id
+	var before ssetest.Place
 	for _, i := range items {
 		switch {
-		case before.epoch == "":
-		case before.epoch != i.id.epoch:
+		case before == ssetest.Place{}:
+		case before.Epoch != i.id.Epoch:
 			if !allowed.Repeats {
-				v.problem("%s got the id %s after %s: another epoch without a restart", c.Name, i.id.text, before.text)
+				v.problem("%s got the id %s after %s: another epoch without a restart", c.Name, i.id, before)
 			}
-		case i.id.seq < before.seq, i.id.ms < before.ms && !allowed.BackInTime:
-			v.problem("%s got the id %s after %s", c.Name, i.id.text, before.text)
+		case i.id.Seq < before.Seq, i.id.MS < before.MS && !allowed.BackInTime:
+			v.problem("%s got the id %s after %s", c.Name, i.id, before)
 		}
 		before = i.id
 	}
@@ -207,7 +207,7 @@ func (v *Verdict) judgeAfter(c *Client, items []item, channel string, log []Mess
 				v.problem("%s got a gap with %v", c.Name, err)
 				continue
 			}
-			from = time.UnixMilli(after.ms).Add(-clockError)
+			from = time.UnixMilli(after.MS).Add(-clockError)
 		}
 		for ; told < len(log) && log[told].Sent.Before(i.at); told++ {
 			if missing[told] && log[told].Answered.Before(from) {

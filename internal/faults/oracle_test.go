@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,8 +26,10 @@ func opened(at float64) ssetest.Record { return ssetest.Record{At: second(at), W
 
 func received(at float64, seq int, kind, data string) ssetest.Record {
 	return ssetest.Record{At: second(at), What: ssetest.Received,
-		Event: ssetest.Event{ID: fmt.Sprintf("%d-%d-e-0", 1000+seq, seq), Type: kind, Data: data}}
+		Event: ssetest.Event{ID: idOf(1000+int64(seq), seq), Type: kind, Data: data}}
 }
+
+func idOf(ms int64, seq int) string { return ssetest.Place{MS: ms, Seq: uint64(seq), Epoch: 14}.ID() }
 
 func message(channel string, n int) ssetest.Record {
 	return received(float64(n)+0.1, n, "message", fmt.Sprintf(`{"C":%q,"N":%d}`, channel, n))
@@ -38,22 +39,23 @@ func gapOf(before int, data string) ssetest.Record {
 	return received(float64(before), before-1, "gap", data)
 }
 
-// afterID is a gap that says that all was complete at a millisecond of the run, at message 1.
-func afterID(before int, millis string) ssetest.Record {
-	if ms, err := strconv.Atoi(millis); err == nil {
-		millis = strconv.FormatInt(second(float64(ms)/1000).UnixMilli(), 10)
-	}
-	return gapOf(before, fmt.Sprintf(`{"channel":"a","reason":"redis_disconnected","after":"%s-1-e-0"}`, millis))
+// afterTime is a gap that says that all was complete at a second of the run, at message 1.
+func afterTime(before int, at float64) ssetest.Record {
+	return afterID(before, idOf(second(at).UnixMilli(), 1))
+}
+
+func afterID(before int, id string) ssetest.Record {
+	return gapOf(before, fmt.Sprintf(`{"channel":"a","reason":"redis_disconnected","after":%q}`, id))
 }
 
 // afterSeq is a gap that says that all was complete at a message.
 func afterSeq(before, seq int) ssetest.Record {
-	return gapOf(before, fmt.Sprintf(`{"channel":"a","reason":"redis_disconnected","after":"%d-%d-e-0"}`, second(1.5).UnixMilli(), seq))
+	return afterID(before, idOf(second(1.5).UnixMilli(), seq))
 }
 
 func backInTime(seq int) ssetest.Record {
 	r := received(float64(seq), seq, "cursor", "{}")
-	r.Event.ID = fmt.Sprintf("500-%d-e-0", seq)
+	r.Event.ID = idOf(500, seq)
 	return r
 }
 
@@ -98,7 +100,7 @@ func TestJudge(t *testing.T) {
 		"of another channel":       {log: append(got([]int{0, 1, 2, 3, 4, 5}), message("b", 5)), want: "b 5, which is not for it"},
 		"no message of ours":       {log: append(got([]int{0, 1, 2, 3, 4, 5}), received(6, 6, "message", "hello")), want: `"hello"`},
 		"an unknown event":         {log: append(got([]int{0, 1, 2, 3, 4, 5}), received(6, 6, "news", "{}")), want: `"news"`},
-		"no id":                    {log: append(got([]int{0, 1, 2, 3, 4, 5}), ssetest.Record{What: ssetest.Received}), want: "four parts"},
+		"no id":                    {log: append(got([]int{0, 1, 2, 3, 4, 5}), ssetest.Record{What: ssetest.Received}), want: `the id "", which is none`},
 		"an id that goes back":     {log: append(got([]int{0, 1, 2, 3, 4, 5}), received(6, 2, "cursor", "{}")), want: "got the id 1002-2-e-0 after 1005-5-e-0"},
 		"stopped":                  {log: append(got([]int{0, 1, 2, 3, 4, 5}), ssetest.Record{What: ssetest.Stopped, Status: 503}), want: "status 503"},
 		"published before it came": {log: append([]ssetest.Record{opened(2.5)}, message("a", 3), message("a", 4), message("a", 5))},
@@ -114,11 +116,11 @@ func TestJudge(t *testing.T) {
 		"unknown, and twice":     {log: got([]int{0, 1, 2, 2, 3, 4, 5}), change: func(h *History) { h.Messages["a"][2].Outcome = Unknown }, want: "twice"},
 		"refused, and not there": {log: got([]int{0, 1, 3, 4, 5}), change: func(h *History) { h.Messages["a"][2].Outcome = Refused }},
 		"refused, and there":     {log: got([]int{0, 1, 2, 3, 4, 5}), change: func(h *History) { h.Messages["a"][2].Outcome = Refused }, want: "a 2, which was refused"},
-		"after, rightly":         {log: got([]int{0, 1, -1, 4, 5}, afterID(4, "1500")), allowed: outage},
-		"after, wrongly":         {log: got([]int{0, 1, -1, 4, 5}, afterID(4, "3000")), allowed: outage, want: "number 2 of a is missing, which was published before"},
-		"after, no id":           {log: got([]int{0, 1, -1, 4, 5}, afterID(4, "x")), allowed: outage, want: "invalid syntax"},
-		"behind":                 {log: got([]int{0, 1, 3, 4, -1, 5}, afterID(5, "1500")), allowed: outage, want: "lost 1 of 6"},
-		"behind, reaching back":  {log: got([]int{0, 1, 3, 4, -1, 5}, afterID(5, "1500")), allowed: Allowance{Gaps: outage.Gaps, Behind: true}},
+		"after, rightly":         {log: got([]int{0, 1, -1, 4, 5}, afterTime(4, 1.5)), allowed: outage},
+		"after, wrongly":         {log: got([]int{0, 1, -1, 4, 5}, afterTime(4, 3)), allowed: outage, want: "number 2 of a is missing, which was published before"},
+		"after, no id":           {log: got([]int{0, 1, -1, 4, 5}, afterID(4, "x")), allowed: outage, want: `the id "x", which is none`},
+		"behind":                 {log: got([]int{0, 1, 3, 4, -1, 5}, afterTime(5, 1.5)), allowed: outage, want: "lost 1 of 6"},
+		"behind, reaching back":  {log: got([]int{0, 1, 3, 4, -1, 5}, afterTime(5, 1.5)), allowed: Allowance{Gaps: outage.Gaps, Behind: true}},
 		"behind, too short":      {log: got([]int{0, 1, 3, 4, -1, 5}, afterSeq(5, 4)), allowed: Allowance{Gaps: outage.Gaps, Behind: true}, want: "lost 1 of 6"},
 		"a time that goes back":  {log: append(got([]int{0, 1, 2, 3, 4, 5}), backInTime(6)), want: "after 1005-5-e-0"},
 		"that may go back":       {log: append(got([]int{0, 1, 2, 3, 4, 5}), backInTime(6)), allowed: Allowance{BackInTime: true}},

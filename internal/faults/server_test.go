@@ -337,7 +337,7 @@ func (r *rig) stepClock(d time.Duration) {
 		log := stays.source.LogFrom(0)
 		last := log[len(log)-1]
 		place, err := parseID(last.Event.ID)
-		ahead := time.UnixMilli(place.ms).Sub(last.At)
+		ahead := time.UnixMilli(place.MS).Sub(last.At)
 		const lag = 3 * time.Second // of the PING that the time in an id is of
 		return err == nil && ahead <= d && ahead > d-lag
 	})

@@ -43,7 +43,7 @@ func TestNoPieceOfAnEventIsLarge(t *testing.T) {
 			badUTF8 := w.hub.Encode(&e, &b.Items[0], &evtPlain).BadUTF8
 			out, got := []byte("x"), []byte(nil)
 			for more := true; more; out = out[:0] {
-				if out, more = e.Append(out, most); len(out) > most+maxID+len("id: \n") {
+				if out, more = e.Append(out, most); len(out) > most+idLength+len("id: \n") {
 					t.Fatalf("a piece has %d bytes, %d were asked for", len(out), most)
 				}
 				got = append(got, out...)

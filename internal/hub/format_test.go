@@ -87,7 +87,7 @@ func TestFormatsAreTheSameIfAllOfThemIs(t *testing.T) {
 func TestACursorIsACommentOfOneLine(t *testing.T) {
 	f := parsedFormat(t, Wire{Control: "comments", GapData: "x"})
 	c := cursor{1, 2, 3, 4, false}
-	if got := string(f.appendCursor([]byte("retry: 1\n"), c)); got != "retry: 1\n: 1-2-3-4\n" {
+	if got := string(f.appendCursor([]byte("retry: 1\n"), c)); got != "retry: 1\n: "+c.String()+"\n" {
 		t.Errorf("got %q", got)
 	}
 	if !f.Comments() || parsedFormat(t, Wire{}).Comments() {
@@ -97,19 +97,20 @@ func TestACursorIsACommentOfOneLine(t *testing.T) {
 
 func TestAGapSpeaksTheClientsWords(t *testing.T) {
 	g := gap{Channel: "a\nb", Reason: gapEvicted}
+	id := cursor{1, 2, 3, 4, false}
 	const json = `{"channel":"a\nb","reason":"evicted","after":null,"missed":null}`
 	for _, test := range []struct {
 		wire Wire
 		want string
 	}{
-		{Wire{GapData: `{"type":"data-gap","data":{gap}}`}, "id: 1-2-3-4\ndata: {\"type\":\"data-gap\",\"data\":" + json + "}\n\n"},
-		{Wire{GapData: `{gap.reason}{gap.reason} {}`, Gap: "error"}, "event: error\nid: 1-2-3-4\ndata: evictedevicted {}\n\n"},
-		{Wire{GapData: "a\r\n\nb"}, "id: 1-2-3-4\ndata: a\ndata: \ndata: b\n\n"},
+		{Wire{GapData: `{"type":"data-gap","data":{gap}}`}, "id: " + id.String() + "\ndata: {\"type\":\"data-gap\",\"data\":" + json + "}\n\n"},
+		{Wire{GapData: `{gap.reason}{gap.reason} {}`, Gap: "error"}, "event: error\nid: " + id.String() + "\ndata: evictedevicted {}\n\n"},
+		{Wire{GapData: "a\r\n\nb"}, "id: " + id.String() + "\ndata: a\ndata: \ndata: b\n\n"},
 		{Wire{GapData: "none"}, ": gap " + json + "\n"},
 	} {
 		test.wire.Control = "comments"
 		f := parsedFormat(t, test.wire)
-		if got := string(f.appendGap(nil, cursor{1, 2, 3, 4, false}, g)); got != test.want {
+		if got := string(f.appendGap(nil, id, g)); got != test.want {
 			t.Errorf("%+v: got %q, want %q", test.wire, got, test.want)
 		}
 		if f.HidesGaps() != (test.wire.GapData == "none") {
@@ -129,14 +130,15 @@ func FuzzGapData(f *testing.F) {
 			return
 		}
 		g := gap{Channel: channel, Reason: gapTooLarge}
-		wire := form.appendGap(form.appendCursor(nil, cursor{ms: 1}), cursor{1, 2, 3, 4, false}, g)
+		id := cursor{1, 2, 3, 4, false}
+		wire := form.appendGap(form.appendCursor(nil, cursor{ms: 1}), id, g)
 		wire = append(form.appendCursor(wire, cursor{ms: 2}), "id: 5\ndata: next\n\n"...)
 		want := strings.NewReplacer("{gap}", string(g.json()), "{gap.reason}", string(g.Reason)).Replace(text)
 		if !utf8.ValidString(want) {
 			want = strings.ToValidUTF8(fixed(want), "")
 		}
 		got := ssetest.NewParser().Push(wire)
-		if len(got) != 2 || got[0].ID != "1-2-3-4" || got[0].Type != "g" || got[0].Data != fuzzText(want) || got[1].Data != "next" || got[1].Type != "message" {
+		if len(got) != 2 || got[0].ID != id.String() || got[0].Type != "g" || got[0].Data != fuzzText(want) || got[1].Data != "next" || got[1].Type != "message" {
 			t.Errorf("%q makes %+v of %q", text, got, wire)
 		}
 	})

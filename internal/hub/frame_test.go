@@ -2,7 +2,6 @@ package hub
 
 import (
 	"encoding/json"
-	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,83 +10,6 @@ import (
 
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
-
-var evtCursors = []struct {
-	name   string
-	cursor cursor
-	text   string
-}{
-	{"no place", cursor{}, "0-0-0-0"},
-	{"all set", cursor{ms: 1700000000123, seq: 42, epoch: 0xdeadbeef, anchor: 0xcafe}, "1700000000123-42-deadbeef-cafe"},
-	{"time unknown", cursor{seq: 7, epoch: 1}, "0-7-1-0"},
-	{"an anchor that looks like the flag", cursor{ms: 1, seq: 2, epoch: 3, anchor: 0xe}, "1-2-3-e"},
-	{"ended", cursor{ms: 1, seq: 2, epoch: 3, anchor: 4, ended: true}, "1-2-3-4-e"},
-	{"ended, and looks like it twice", cursor{ms: 1, seq: 2, epoch: 3, anchor: 0xe, ended: true}, "1-2-3-e-e"},
-	{"largest", cursor{math.MaxInt64, math.MaxUint64, math.MaxUint64, math.MaxUint32, true},
-		"9223372036854775807-18446744073709551615-ffffffffffffffff-ffffffff-e"},
-}
-
-func TestCursorRoundTrip(t *testing.T) {
-	for _, test := range evtCursors {
-		t.Run(test.name, func(t *testing.T) {
-			if got := test.cursor.String(); got != test.text {
-				t.Errorf("String() = %q, want %q", got, test.text)
-			}
-			if got, ok := parseCursor(test.text); !ok || got != test.cursor {
-				t.Errorf("parseCursor(%q) = %+v, %v, want %+v", test.text, got, ok, test.cursor)
-			}
-		})
-	}
-}
-
-func TestParseCursorIsStrict(t *testing.T) {
-	for name, text := range map[string]string{
-		"empty":                  "",
-		"only dashes":            "---",
-		"a word":                 "hello",
-		"a Redis stream's id":    "1700000000123-0",
-		"three parts":            "1-2-3",
-		"five parts":             "1-2-3-4-5",
-		"a flag without anchor":  "1-2-3--e",
-		"a flag twice":           "1-2-3-4-e-e",
-		"a flag in front":        "e-1-2-3-4",
-		"an upper-case flag":     "1-2-3-4-E",
-		"a flag and a dash":      "1-2-3-4-e-",
-		"empty part":             "1--3-4",
-		"trailing dash":          "1-2-3-4-",
-		"negative ms":            "-1-2-3-4",
-		"negative seq":           "1--2-3-4",
-		"plus sign in ms":        "+1-2-3-4",
-		"plus sign in seq":       "1-+2-3-4",
-		"plus sign in epoch":     "1-2-+3-4",
-		"leading zero in ms":     "01-2-3-4",
-		"leading zero in seq":    "1-02-3-4",
-		"leading zero in epoch":  "1-2-03-4",
-		"leading zero in anchor": "1-2-3-04",
-		"upper-case epoch":       "1-2-A-4",
-		"upper-case anchor":      "1-2-3-A",
-		"hex prefix":             "1-2-0x3-4",
-		"hex in a decimal part":  "a-2-3-4",
-		"underscore":             "1_0-2-3-4",
-		"leading space":          " 1-2-3-4",
-		"trailing space":         "1-2-3-4 ",
-		"trailing newline":       "1-2-3-4\n",
-		"NUL":                    "1-2-3-4\x00",
-		"ms too large":           "9223372036854775808-2-3-4",
-		"seq too large":          "1-18446744073709551616-3-4",
-		"epoch too large":        "1-2-10000000000000000-4",
-		"anchor too large":       "1-2-3-100000000",
-		"other digits":           "١-2-3-4",
-		"5,000 digits":           strings.Repeat("1", 5000),
-		"5,000 bytes with parts": "1-2-3-" + strings.Repeat("0", 4993) + "4",
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got, ok := parseCursor(text); ok || got != (cursor{}) {
-				t.Errorf("parseCursor(%.80q) = %+v, %v, want it rejected", text, got, ok)
-			}
-		})
-	}
-}
 
 var evtPlain = Format{event: eventNone, gap: defaultGapEvent, cursor: defaultCursorEvent}
 
@@ -233,7 +155,7 @@ func TestEncodeBodyEventName(t *testing.T) {
 
 func TestControlEvents(t *testing.T) {
 	id := cursor{ms: 10, seq: 11, epoch: 12, anchor: 13}
-	after, missed := "1-2-3-4", uint64(5)
+	after, missed := "A4", uint64(5)
 	renamed := Format{event: eventNone, gap: "lost", cursor: "mark"}
 
 	t.Run("cursor", func(t *testing.T) {
@@ -258,7 +180,7 @@ func TestControlEvents(t *testing.T) {
 		want   string
 	}{
 		{"all known", &evtPlain, gap{"job:1", "", gapEvicted, &after, &missed}, "gap",
-			`{"channel":"job:1","reason":"evicted","after":"1-2-3-4","missed":5}`},
+			`{"channel":"job:1","reason":"evicted","after":"A4","missed":5}`},
 		{"nothing known", &evtPlain, gap{"job:1", "", gapUnknownID, nil, nil}, "gap",
 			`{"channel":"job:1","reason":"unknown_id","after":null,"missed":null}`},
 		{"renamed", &renamed, gap{"job:1", "", gapDisconnected, nil, nil}, "lost",

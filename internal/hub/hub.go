@@ -53,9 +53,9 @@ type Hub struct {
 func New(b Bounds, counted func(size int)) *Hub {
 	h := &Hub{Clock: newClock(), counted: counted, kick: make(chan struct{}, 1), lingering: newLingering()}
 	// Seqs start at random so that an id says nothing about how long the hub
-	// has run, low enough that they never wrap.
-	h.first = rand.Uint64N(1 << 48)
-	h.epoch = rand.Uint64()
+	// has run, low enough that ids have room for them for years.
+	h.first = rand.Uint64N(1 << firstBits)
+	h.epoch = rand.Uint64N(1 << epochBits)
 	h.batch = batchItems
 	h.usage.packer.packing = packing{length: runLength, newest: newestMessages}
 	h.next = h.first

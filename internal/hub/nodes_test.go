@@ -46,7 +46,7 @@ func (m *mover) open(node int) {
 	if m.stream.foreign && m.stream.cursor.anchor != 0 {
 		m.exact++
 	}
-	m.note("node %d: open %v %v with %s at %d", node, m.channels, m.patterns, m.last, m.stream.cursor.seq)
+	m.note("node %d: open %v %v with %s at %d", node, m.channels, m.patterns, placeOf(m.last), m.stream.cursor.seq)
 	m.last = m.stream.cursor
 }
 
@@ -68,7 +68,7 @@ func (m *mover) look(t *testing.T, keep int) {
 	}
 	m.stream.Wrote(&b)
 	m.last = b.end
-	m.note("node %d: cursor %s", m.node, m.last)
+	m.note("node %d: cursor %s", m.node, placeOf(m.last))
 }
 
 func (m *mover) take(t *testing.T, it *Item) {
@@ -76,7 +76,7 @@ func (m *mover) take(t *testing.T, it *Item) {
 	m.last = it.id
 	channel := it.src.line.name
 	if it.msg == nil {
-		m.note("node %d: gap %s %s id %s", m.node, channel, it.lack.reason, it.id)
+		m.note("node %d: gap %s %s id %s", m.node, channel, it.lack.reason, placeOf(it.id))
 		for _, c := range m.covers {
 			if c == channel || it.src.line.pattern {
 				m.gapped[c] = true
@@ -86,7 +86,7 @@ func (m *mover) take(t *testing.T, it *Item) {
 	}
 	channel = it.msg.home.name
 	n := m.nodes[m.node].places[it.seq]
-	m.note("node %d: got %s #%d id %s", m.node, channel, n, it.id)
+	m.note("node %d: got %s #%d id %s", m.node, channel, n, placeOf(it.id))
 	for c := range m.gapped { // one node sends in the order of the publishes
 		if m.gapped[c] {
 			m.told[c] = max(m.told[c], n-1)

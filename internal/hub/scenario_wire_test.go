@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
 // What a client is sent, in a few words. Everything is taken from the bytes on
@@ -28,12 +30,13 @@ type sceneIDs struct {
 	began   time.Time
 	full    bool // show all of an id, else its seq
 	lives   []sceneLife
-	anchors []string
+	anchors []uint32
 }
 
 type sceneLife struct {
-	name, epoch string
-	first       int64
+	name  string
+	epoch uint64
+	first int64
 }
 
 func newSceneIDs() sceneIDs { return sceneIDs{began: time.Now()} }
@@ -45,49 +48,47 @@ func (ids *sceneIDs) born(name string, h *Hub) {
 		panic(err)
 	}
 	s.Begin(Start{}, h.Clock.Now())
-	id := strings.Split(sceneEvents(s.AppendCursor(nil, sceneFormat))[0].id, "-")
-	first, err := strconv.ParseInt(id[1], 10, 64)
-	if err != nil {
-		panic(err)
+	id, ok := ssetest.PlaceOf(sceneEvents(s.AppendCursor(nil, sceneFormat))[0].id)
+	if !ok {
+		panic("the first cursor of a stream has no id")
 	}
-	ids.lives = append(ids.lives, sceneLife{name, id[2], first})
+	ids.lives = append(ids.lives, sceneLife{name, id.Epoch, int64(id.Seq)})
 }
 
 // short makes an id short.
 func (ids *sceneIDs) short(id string) string {
-	parts := strings.Split(id, "-")
+	place, ok := ssetest.PlaceOf(id)
 	for _, life := range ids.lives {
-		if len(parts) != 4 || parts[2] != life.epoch {
+		if !ok || place.Epoch != life.epoch {
 			continue
 		}
-		seq, _ := strconv.ParseInt(parts[1], 10, 64)
-		if seq -= life.first; !ids.full {
+		seq := int64(place.Seq) - life.first
+		if !ids.full {
 			return fmt.Sprint(seq)
 		}
-		return fmt.Sprintf("%s-%d-%s-%s", ids.time(parts[0]), seq, life.name, ids.anchor(parts[3]))
+		return fmt.Sprintf("%s-%d-%s-%s", ids.time(place.MS), seq, life.name, ids.anchor(place.Anchor))
 	}
 	return id
 }
 
 // time tells a time; one that is not known is "?".
-func (ids *sceneIDs) time(text string) string {
-	ms, _ := strconv.ParseInt(text, 10, 64)
+func (ids *sceneIDs) time(ms int64) string {
 	if ms == 0 {
 		return "?"
 	}
 	return fmt.Sprint(ms - ids.began.UnixMilli())
 }
 
-func (ids *sceneIDs) anchor(text string) string {
-	if text == "0" {
-		return text
+func (ids *sceneIDs) anchor(anchor uint32) string {
+	if anchor == 0 {
+		return "0"
 	}
 	for i, known := range ids.anchors {
-		if known == text {
+		if known == anchor {
 			return fmt.Sprintf("x%d", i+1)
 		}
 	}
-	ids.anchors = append(ids.anchors, text)
+	ids.anchors = append(ids.anchors, anchor)
 	return fmt.Sprintf("x%d", len(ids.anchors))
 }
 
@@ -104,13 +105,13 @@ func (ids *sceneIDs) long(text string) (string, error) {
 		ms += ids.began.UnixMilli()
 	}
 	seq, _ := strconv.ParseInt(m[2], 10, 64)
-	anchor := "0"
+	anchor := uint32(0)
 	if n, _ := strconv.Atoi(m[4]); n > 0 && n <= len(ids.anchors) {
 		anchor = ids.anchors[n-1]
 	}
 	for _, life := range ids.lives {
 		if life.name == m[3] {
-			return fmt.Sprintf("%d-%d-%s-%s", ms, seq+life.first, life.epoch, anchor), nil
+			return ssetest.Place{MS: ms, Seq: uint64(seq + life.first), Epoch: life.epoch, Anchor: anchor}.ID(), nil
 		}
 	}
 	return "", fmt.Errorf("%s is of no hub that there was", text)

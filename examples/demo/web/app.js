@@ -187,8 +187,8 @@ function parse(data) {
 
 const describe = (m) => m.question ?? m.token ?? `${m.progress} %`;
 
-// An id is <ms>-<seq>-<epoch>-<anchor>. What moves is the time and the end of the number.
-const shorten = (id) => id.replace(/^(\d+)-\d*(\d{4})-.*/, '$1-…$2');
+// For the eye only, ids are opaque: the first eight characters of an id are the time, and then the end of a number moves.
+const shorten = (id) => id.replace(/^(.{8}).{4}(.{4}).{12}$/, '$1…$2');
 
 function showToken(message) {
   if (message.question) {

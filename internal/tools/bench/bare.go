@@ -80,7 +80,7 @@ func (b *bare) Cleanup() error {
 }
 
 // bareID has the length of the gateway's ids.
-const bareID = "1795392464222-144811054887066-b22a76281143c973-1a2b3c4d"
+const bareID = "AaIFuuVeg7RzfHCasip2KBEaKzxN"
 
 // bareFrame is an encoded message, all of it.
 type bareFrame struct{ bytes []byte }
