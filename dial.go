@@ -12,8 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
-	"github.com/redis-sse/caddy-redis-sse/internal/resp"
-
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
@@ -38,6 +36,7 @@ func baseOptions(o *redis.Options) *redis.Options {
 	c.DialerRetries = 1
 	c.DisableIdentity = true
 	c.ContextTimeoutEnabled = true
+	c.ReadBufferSize = 4 << 10 // bytes: resp.Conn has the large buffer, and hands on no more than a line at once
 	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return &c
 }
@@ -50,14 +49,7 @@ func commandOptions(o *redis.Options, trusted time.Duration, p *pauses) *redis.O
 	c.DialTimeout, c.ReadTimeout, c.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
 	c.PoolSize, c.MinIdleConns, c.MaxActiveConns = maxCommandConns, 0, maxCommandConns
 	c.PoolTimeout = poolTimeout
-	dial := dialer(o.TLSConfig, commandTimeout, p)
-	c.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return pooled(conn, trusted), nil
-	}
+	c.Dialer = dialer(o.TLSConfig, commandTimeout, p, func(conn net.Conn) net.Conn { return pooled(conn, trusted) })
 	c.OnConnect = answersPing
 	return c
 }
@@ -81,8 +73,9 @@ const (
 	poolTimeout = commandTimeout / 2
 )
 
-// dialer connects within a time, the TLS handshake included.
-func dialer(config *tls.Config, timeout time.Duration, p *pauses) func(context.Context, string, string) (net.Conn, error) {
+// dialer connects within a time, the TLS handshake included. over puts a resp.Conn
+// over the connection.
+func dialer(config *tls.Config, timeout time.Duration, p *pauses, over func(net.Conn) net.Conn) func(context.Context, string, string) (net.Conn, error) {
 	plain := &net.Dialer{Timeout: timeout, KeepAlive: keepAlive}
 	dial := plain.DialContext
 	if config != nil {
@@ -93,7 +86,7 @@ func dialer(config *tls.Config, timeout time.Duration, p *pauses) func(context.C
 		if err != nil {
 			return nil, err
 		}
-		return resp.Guard(patient(conn, p)), nil
+		return over(patient(conn, p)), nil
 	}
 }
 
@@ -125,10 +118,7 @@ func (w *watchedConn) Read(p []byte) (int, error) {
 // connection that it has just taken, for one that it has too many clients or is in
 // protected mode. go-redis takes it for an answer to its first command, and goes on.
 func (w *watchedConn) noteRefusal(p []byte) {
-	if w.begun.Load() {
-		return
-	}
-	if w.begun.Store(true); p[0] != '-' {
+	if w.begun.Swap(true) || p[0] != '-' {
 		return
 	}
 	line, _, _ := bytes.Cut(p[1:], []byte("\r\n"))

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
+	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 )
 
 // generation is one connection's life, from dialing to its end.
@@ -29,7 +30,8 @@ type generation struct {
 	born       int64 // monotonic milliseconds
 
 	// Of the reader goroutine only.
-	live      bool // Redis has answered
+	replied   *resp.Conn // reads from conn; nil until that is there
+	live      bool       // Redis has answered
 	liveSince time.Time
 	back      bool // the publisher's breaker has been told, since no probe can tell it
 	restored  bool // Redis has answered for all that was subscribed before
@@ -75,21 +77,20 @@ var (
 func (g *generation) options(over context.Context) *redis.Options {
 	o := baseOptions(g.settings.Load().redis)
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = dialTimeout, readTimeout, writeTimeout
-	dial := dialer(o.TLSConfig, dialTimeout, &g.subscriber.pauses)
+	dial := dialer(o.TLSConfig, dialTimeout, &g.subscriber.pauses, func(conn net.Conn) net.Conn {
+		w := watched(conn, g.memory.Clock)
+		g.conn.Store(w)
+		g.replied = resp.New(w)
+		if over.Err() != nil {
+			g.closeConn() // it ended while dialing: nobody else will close this one
+		}
+		return g.replied
+	})
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if g.dialed.Swap(true) {
 			return nil, errGenerationOver
 		}
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		w := watched(conn, g.memory.Clock)
-		g.conn.Store(w)
-		if over.Err() != nil {
-			g.closeConn() // it ended while dialing: nobody else will close this one
-		}
-		return w, nil
+		return dial(ctx, network, addr)
 	}
 	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
 		if err := g.greet(ctx, cn); err != nil {
@@ -122,8 +123,8 @@ func (g *generation) closeConn() {
 }
 
 // run connects, subscribes and reads until the connection is over, and returns
-// why. A panic (go-redis asserts types of what the server sends) ends the
-// generation, too.
+// why. go-redis connects and writes; what is said behind that is read past it. A panic
+// (go-redis asserts types of what the server sends) ends the generation, too.
 func (g *generation) run(ctx context.Context) (err error) {
 	client := redis.NewClient(g.options(ctx))
 	ps := client.Subscribe(ctx)
@@ -148,35 +149,29 @@ func (g *generation) run(ctx context.Context) (err error) {
 		return fmt.Errorf("connecting to redis: %w", withoutPassword(g.conn.Load().because(err), client.Options()))
 	}
 	g.writing.Go(func() { g.write(ctx, ps) })
-	for {
-		if err := g.readOne(ctx, ps); err != nil {
-			return err
-		}
+	err = g.replied.SetReadDeadline(time.Time{}) // go-redis has set one for the handshake
+	for err == nil {
+		err = g.readOne()
 	}
+	return err
 }
 
-func (g *generation) readOne(ctx context.Context, ps *redis.PubSub) error {
-	received, err := ps.Receive(ctx)
-	if err != nil {
-		if reply, ok := errors.AsType[redis.Error](err); ok {
-			return g.errorReply(reply)
-		}
+func (g *generation) readOne() error {
+	r, err := g.replied.Receive()
+	switch reply, isError := errors.AsType[redis.Error](err); {
+	case isError:
+		return g.errorReply(reply)
+	case err != nil:
 		return fmt.Errorf("reading from redis: %w", err)
-	}
-	switch r := received.(type) {
-	case *redis.Message:
-		if isOurs(r.Channel) {
-			return g.heard(r)
-		}
-		g.memory.Receive(r.Pattern, r.Channel, r.Payload)
-		return nil
-	case *redis.Subscription:
-		return g.confirmed(r)
-	case *redis.Pong:
+	case r.Kind == "pong":
 		return g.answered(r)
-	default:
-		return fmt.Errorf("reading from redis: unexpected %T", received)
+	case r.Kind != "message" && r.Kind != "pmessage":
+		return g.confirmed(r)
+	case isOurs(r.Channel):
+		return g.heard(r)
 	}
+	g.memory.Receive(r.Pattern, r.Channel, r.Payload)
+	return nil
 }
 
 // write is the only writer: pings, and what the hub wants changed.
@@ -235,7 +230,7 @@ func (g *generation) ping(ctx context.Context, ps *redis.PubSub) error {
 }
 
 // confirmed takes a reply to (P)SUBSCRIBE or (P)UNSUBSCRIBE.
-func (g *generation) confirmed(r *redis.Subscription) error {
+func (g *generation) confirmed(r resp.Reply) error {
 	probe, err := g.replies.Confirmed(r.Kind, r.Channel)
 	if err != nil {
 		return fmt.Errorf("reading from redis: %w", err)
@@ -270,7 +265,7 @@ func (g *generation) restore() {
 	}
 }
 
-func (g *generation) answered(r *redis.Pong) error {
+func (g *generation) answered(r resp.Reply) error {
 	sent, err := g.replies.Ponged(r.Payload)
 	if err != nil {
 		return fmt.Errorf("reading from redis: %w", err)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
+	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 )
 
 // A PONG proves that Redis answers, not that it delivers: a replica that has
@@ -207,7 +208,7 @@ func isOurs(channel string) bool { return strings.HasPrefix(channel, hub.Reserve
 // yet had therefore not reached Redis in all that time, and the connection is
 // dead towards Redis. (If Redis answered any command meanwhile, commands do
 // arrive, slowly.)
-func (g *generation) heard(m *redis.Message) error {
+func (g *generation) heard(m resp.Reply) error {
 	if m.Channel != g.subscriber.prober.channel {
 		return nil // another hub's, through a pattern
 	}

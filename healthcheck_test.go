@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/redistest"
+	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 )
 
 // toldHealth is an answer of redis_sse_health, as docs/reference.md has it.
@@ -173,7 +173,7 @@ func TestNothingLessThanAllFirstAnswersMakesAHubReady(t *testing.T) {
 				if err := w.gen.errorReply(noPermission{}); err != nil {
 					t.Fatal(err)
 				}
-			} else if err := w.gen.confirmed(&redis.Subscription{Kind: "subscribe", Channel: w.hub.subscriber.prober.channel}); err != nil {
+			} else if err := w.gen.confirmed(resp.Reply{Kind: "subscribe", Channel: w.hub.subscriber.prober.channel}); err != nil {
 				t.Fatal(err)
 			}
 			judge("the answer for the probe channel", false)
@@ -182,7 +182,7 @@ func TestNothingLessThanAllFirstAnswersMakesAHubReady(t *testing.T) {
 				if err := w.gen.errorReply(noPermission{}); err != nil {
 					t.Fatal(err)
 				}
-			} else if err := w.gen.confirmed(&redis.Subscription{Kind: kind, Channel: names[0]}); err != nil {
+			} else if err := w.gen.confirmed(resp.Reply{Kind: kind, Channel: names[0]}); err != nil {
 				t.Fatal(err)
 			}
 			judge("the answer for the kept pattern", true)

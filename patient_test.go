@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
-	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 )
 
 // patientPair is a connection whose reader is patient, and its other end.
@@ -30,7 +29,7 @@ func TestOnlyWhatHasASocketSeemsToHaveOne(t *testing.T) {
 		"no socket": {here, false}, "a socket": {new(net.TCPConn), true},
 		"no socket under TLS": {tls.Client(here, nil), false}, "a socket under TLS": {tls.Client(new(net.TCPConn), nil), true},
 	} {
-		if _, has := pooled(resp.Guard(patient(test.conn, nil)), time.Hour).(syscall.Conn); has != test.has {
+		if _, has := pooled(patient(test.conn, nil), time.Hour).(syscall.Conn); has != test.has {
 			t.Errorf("%s: go-redis sees a socket: %v", name, has)
 		}
 	}

@@ -8,9 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
+	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 )
 
 func TestTimeInWhichTheProcessStoodStillIsNotCounted(t *testing.T) {
@@ -161,7 +160,7 @@ func TestAPauseIsNoTimeInWhichRedisDidNotHear(t *testing.T) {
 				now := w.hub.subscriber.pauses.now()
 				g.probing.listens()
 				g.probing.begin("x", time.Now(), now, hub.Mark{})
-				err := g.heard(&redis.Message{Channel: w.hub.subscriber.prober.channel, Payload: "x"})
+				err := g.heard(resp.Reply{Channel: w.hub.subscriber.prober.channel, Payload: "x"})
 				if errors.Is(err, errUnheard) != test.unheard {
 					t.Errorf("the error is %v", err)
 				}

@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 	"github.com/redis-sse/caddy-redis-sse/internal/hub/hubtest"
+	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 	"github.com/redis-sse/caddy-redis-sse/internal/ssetest"
 )
 
@@ -99,7 +99,7 @@ func (w *world) write() bool {
 // pong has Redis answer a PING.
 func (w *world) pong() {
 	w.t.Helper()
-	if err := w.gen.answered(&redis.Pong{Payload: w.gen.replies.Ping()}); err != nil {
+	if err := w.gen.answered(resp.Reply{Payload: w.gen.replies.Ping()}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -122,7 +122,7 @@ func (w *world) readOne(reply any) error {
 		w.hub.memory.Receive(r.Pattern, r.Channel, r.Payload)
 		return nil
 	case hubtest.Confirmed:
-		return w.gen.confirmed(&redis.Subscription{Kind: r.Kind, Channel: r.Name})
+		return w.gen.confirmed(resp.Reply{Kind: r.Kind, Channel: r.Name})
 	}
 	return fmt.Errorf("unexpected %T", reply)
 }

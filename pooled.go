@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 )
 
 // Redis's timeout, a load balancer or a firewall may have closed a connection while
@@ -33,13 +35,13 @@ var errWentIdle = errors.New("the connection has gone while it was idle")
 // pooledConn is a connection that go-redis keeps in its pool. No call is under way
 // when a command is written, so that what comes is the answer to what was written.
 type pooledConn struct {
-	net.Conn
+	*resp.Conn
 	trusted time.Duration
 	used    time.Time // when bytes passed last
 }
 
 func pooled(conn net.Conn, trusted time.Duration) net.Conn {
-	return onSocketOf(conn, &pooledConn{Conn: conn, trusted: trusted, used: time.Now()})
+	return onSocketOf(conn, &pooledConn{Conn: resp.New(conn), trusted: trusted, used: time.Now()})
 }
 
 // Read fails at an error reply with which Redis closes the connection: go-redis would
@@ -62,7 +64,7 @@ const protocolError = "ERR Protocol error"
 // not answer. If Redis closes the connection in the middle of a command the error is
 // what Redis has to say of it.
 func (c *pooledConn) Write(p []byte) (int, error) {
-	if time.Since(c.used) > c.trusted {
+	if c.Buffered() > 0 || time.Since(c.used) > c.trusted {
 		if err := c.ping(); err != nil {
 			return 0, &net.OpError{Op: "write", Net: "tcp", Err: fmt.Errorf("%w: %w", errWentIdle, err)}
 		}
@@ -83,6 +85,9 @@ func isTimeout(err error) bool {
 // ping has Redis answer. go-redis sets both deadlines anew before it uses them; that of
 // the write is in force.
 func (c *pooledConn) ping() error {
+	if c.Buffered() > 0 { // go-redis would take it for the answer to what it writes now
+		return errors.New("redis has said what nobody asked for")
+	}
 	if _, err := c.Conn.Write([]byte("*1\r\n$4\r\nPING\r\n")); err != nil {
 		return err
 	}
@@ -95,18 +100,16 @@ func (c *pooledConn) line(within time.Duration) ([]byte, error) {
 	if err := c.Conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
 	}
-	line := make([]byte, 0, maxPong)
-	for len(line) < maxPong {
-		n, err := c.Conn.Read(line[len(line):maxPong])
-		line = line[:len(line)+n]
-		if end := bytes.IndexByte(line, '\n'); end >= 0 {
-			return bytes.TrimRight(line[:end], "\r"), nil
-		}
-		if err != nil {
-			return nil, err
-		}
+	line := make([]byte, maxPong)
+	n, err := c.Conn.Read(line)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("an answer of over %d bytes", maxPong)
+	line, whole := bytes.CutSuffix(line[:n], []byte("\n"))
+	if !whole {
+		return nil, fmt.Errorf("no answer of at most %d bytes", maxPong)
+	}
+	return bytes.TrimRight(line, "\r"), nil
 }
 
 // lastWordsTimeout is how long an error that Redis wrote before it closed a

@@ -328,6 +328,25 @@ func TestAConnectionWithAProtocolErrorIsOver(t *testing.T) {
 	}
 }
 
+// Each reply would be taken for the answer to the command behind its own.
+func TestAPooledConnectionThatHasSaidMoreIsNotUsed(t *testing.T) {
+	inner := &scriptedConn{room: 100}
+	inner.says.WriteString(":1\r\n:2\r\n")
+	conn, buf, command := pooled(inner, time.Hour), make([]byte, 100), []byte("*1\r\n")
+	if n, err := conn.Read(buf); string(buf[:n]) != ":1\r\n" || err != nil {
+		t.Fatalf("read %q, %v", buf[:n], err)
+	}
+	if _, err := conn.Write(command); !errors.Is(err, errWentIdle) || !isWriteError(err) || inner.written.Len() > 0 {
+		t.Errorf("written is %q, %v", inner.written.String(), err)
+	}
+	if n, err := conn.Read(buf); string(buf[:n]) != ":2\r\n" || err != nil {
+		t.Fatalf("read %q, %v", buf[:n], err)
+	}
+	if _, err := conn.Write(command); err != nil || inner.written.String() != string(command) {
+		t.Errorf("once all has been read, written is %q, %v", inner.written.String(), err)
+	}
+}
+
 func TestWhatAPooledConnectionSays(t *testing.T) {
 	const command, ping = "*3\r\n", "*1\r\n$4\r\nPING\r\n"
 	for name, test := range map[string]struct {

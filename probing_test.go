@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
+	"github.com/redis-sse/caddy-redis-sse/internal/resp"
 )
 
 // probeMillis is probeTimeout in the unit of the monotonic clock.
@@ -147,7 +146,7 @@ func TestAProbeTellsThatPingsDoNotReachRedis(t *testing.T) {
 				}
 				if test.reply > 0 {
 					until(at - test.reply.Milliseconds())
-					if err := g.confirmed(&redis.Subscription{Kind: "subscribe", Channel: "a"}); err != nil && test.ping {
+					if err := g.confirmed(resp.Reply{Kind: "subscribe", Channel: "a"}); err != nil && test.ping {
 						t.Fatal(err)
 					}
 				}
@@ -158,7 +157,7 @@ func TestAProbeTellsThatPingsDoNotReachRedis(t *testing.T) {
 				g.probing.listens()
 				g.probing.begin("x", time.Now(), now(), hub.Mark{})
 				time.Sleep(test.transit)
-				err := g.heard(&redis.Message{Channel: w.hub.subscriber.prober.channel, Payload: "x"})
+				err := g.heard(resp.Reply{Channel: w.hub.subscriber.prober.channel, Payload: "x"})
 				if errors.Is(err, errUnheard) != test.unheard || !test.unheard && err != nil {
 					t.Errorf("the error is %v", err)
 				}
@@ -286,7 +285,7 @@ func TestStrangeRepliesToTheProbeChannelEndTheGeneration(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		g := w.gen
 		g.replies.Probe(w.hub.subscriber.prober.channel)
-		for _, r := range []*redis.Subscription{
+		for _, r := range []resp.Reply{
 			{Kind: "subscribe", Channel: "a"}, {Kind: "unsubscribe", Channel: w.hub.subscriber.prober.channel},
 		} {
 			if g.confirmed(r) == nil {
