@@ -26,7 +26,7 @@ func checkLean(value string) (string, error) {
 	case leanAuto, leanOn, leanOff:
 		return value, nil
 	}
-	return "", fmt.Errorf("lean %q: it is auto, on or off", value)
+	return "", fmt.Errorf("lean is %q, want auto, on or off", value)
 }
 
 // leanKind is how a stream is written once it is live.
