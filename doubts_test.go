@@ -300,7 +300,7 @@ func TestTheReferenceHasTheUsagesOfTheGrammar(t *testing.T) {
 				if usage != "{ ... }" {
 					t.Errorf("%s: want %q", o, "{ ... }")
 				}
-			case slices.Contains([]string{"<what>", "<how>", "<mode>", "<data>", "<match>", "<answer>", "<kind>"}, usage): // has a table of its own
+			case slices.Contains([]string{"<what>", "<how>", "<mode>", "<data>", "<match>", "<answer>", "<kind>", "<way>"}, usage): // has a table of its own
 				table := strings.Replace(o.name, "begin", "end", 1) // which is that of both
 				for _, row := range referenceRows(t, "### `"+table+"`", "`"+table+"`") {
 					if value := short.Replace(strings.Trim(row["`"+table+"`"], "`")); !slices.Contains(forms(is.args), value) {

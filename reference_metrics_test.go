@@ -31,7 +31,7 @@ func TestTheReferenceHasTheMetricsOfTheCodeAndNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	newHubMetrics("reference")
-	newRouteMetrics("reference", "route")
+	newRouteMetrics("reference", "route").lean(leanFull, leanWhole)
 	newPublishMetrics("reference", "route")
 	newInvalidRequests("route").begin("reference", zap.NewNop())
 	s, err := new(Hub).resolve()

@@ -134,6 +134,8 @@ func (o *referenceOption) sample(t *testing.T, options []*referenceOption) strin
 		return o.line(options, "other")
 	case "<mode>":
 		return o.line(options, "strict")
+	case "<way>":
+		return o.line(options, "on")
 	case "<what>":
 		return o.line(options, "start")
 	case "<how>":

@@ -20,7 +20,7 @@ type world struct {
 	well    *gateway
 	ill     *gateway
 	starved *gateway // of file descriptors and of memory
-	old     string   // the address of one of another version
+	old     string   // the address of one of another version, whose outlets stand still: no fault from outside does that
 	redis   map[string]*redistest.Server
 }
 
@@ -80,6 +80,7 @@ func newWorld(t *testing.T) *world {
 	w.well = startGateway(t, "redis_sse {\nredis "+w.redis["well"].URL()+"\n}", `
 	redis_sse /events news {
 		event field kind
+		lean on
 	}
 	redis_sse_publish /publish news
 	redis_sse /answers answer {
@@ -102,6 +103,7 @@ func newWorld(t *testing.T) *world {
 	w.starved = startGateway(t, "redis_sse {\nredis "+w.redis["well"].URL()+"\n}", "redis_sse /events news", "ulimit -n 256; "+caddyRun, "GOMEMLIMIT=16MiB")
 	old := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(out, `caddy_redis_sse_build_info{version="v0.0.1",caddy_version="v2.11.9"} 1`)
+		fmt.Fprintln(out, `caddy_redis_sse_outlet_lag_seconds 2.5`)
 	}))
 	t.Cleanup(old.Close)
 	w.old = old.Listener.Addr().String()

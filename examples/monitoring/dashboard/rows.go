@@ -103,6 +103,10 @@ var rows = []row{
 		{title: "File descriptors", about: "Each stream takes one, over HTTP/2 each connection.", unit: "short", queries: []query{
 			{"open: {{instance}}", "process_open_fds" + instances},
 			{"limit: {{instance}}", "process_max_fds" + instances}}},
+		{title: "Lean streams", about: "Streams that are live, by whether they are lean, and why not. The others take the memory of a request each.", unit: "short",
+			queries: []query{{"{{lean}} {{reason}}", sum("streams_lean", "lean, reason")}}},
+		{title: "Outlet lag", about: "How long a lean stream that is woken waits for its turn.", unit: "s",
+			queries: []query{{"{{instance}}", "caddy_redis_sse_outlet_lag_seconds" + instances}}},
 	}},
 }
 
