@@ -13,7 +13,7 @@ each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
 # The packages of whose files the tests must cover enough each, by their own package's tests. What the pure ones cover is counted in a run
 # of its own: with the race detector on, counting would take their histories a minute, without it takes five seconds.
-PURE := ./internal/hub ./internal/glob ./internal/resp ./internal/jsonpath
+PURE := ./internal/hub ./internal/glob ./internal/resp ./internal/jsonpath ./internal/outlet
 COVERED := . $(PURE)
 
 # What those of the last run covered.

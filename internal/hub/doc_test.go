@@ -46,7 +46,7 @@ func TestThePageHasEachFileOnce(t *testing.T) {
 			}
 		}
 	}
-	for _, dir := range []string{".", "internal/hub", "internal/glob", "internal/resp", "internal/jsonpath"} {
+	for _, dir := range []string{".", "internal/hub", "internal/glob", "internal/resp", "internal/jsonpath", "internal/outlet"} {
 		files, err := filepath.Glob(filepath.Join(moduleRoot, dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%d files in %s: %v", len(files), dir, err)
