@@ -32,6 +32,7 @@ func TestTheReferenceHasTheMetricsOfTheCodeAndNoOther(t *testing.T) {
 	}
 	newHubMetrics("reference")
 	newRouteMetrics("reference", "route").lean(leanFull, leanWhole)
+	metricDataLeft.WithLabelValues("reference", "route")
 	newPublishMetrics("reference", "route")
 	newInvalidRequests("route").begin("reference", zap.NewNop())
 	s, err := new(Hub).resolve()
