@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -107,12 +108,12 @@ func (d drawn) most() (most float64) {
 	return most
 }
 
+// legend is what Grafana calls a series, which leaves out a label that the series has not.
 func legend(format string, labels map[string]string) string {
-	for name, value := range labels {
-		format = strings.ReplaceAll(format, "{{"+name+"}}", value)
-	}
-	return format
+	return strings.TrimSpace(legendLabel.ReplaceAllStringFunc(format, func(label string) string { return labels[strings.Trim(label, "{}")] }))
 }
+
+var legendLabel = regexp.MustCompile(`{{\w+}}`)
 
 // draw puts a chart into its corner: title, what its top is, curves, and their names.
 func (d drawn) draw(svg *strings.Builder, from, to time.Time) {
