@@ -38,7 +38,7 @@ func benchHub(b testing.TB, streams int) (*redisHub, []*delivery, []*hub.Waiter)
 			}
 		}
 		s.Begin(hub.Start{}, 0)
-		out := &responseSink{w: discard{}, control: http.NewResponseController(discard{}), watched: true}
+		out := &responseSink{w: discard{}, control: http.NewResponseController(discard{})}
 		deliveries = append(deliveries, &delivery{turns: replayTurns,
 			hub: h, wake: w, stream: s, format: &f, sink: out, begun: true,
 			ending: newEnding(newDrain(), h, w, time.Time{}), metrics: newRouteMetrics("bench", "a"),
@@ -108,7 +108,7 @@ func BenchmarkWake(b *testing.B) {
 			var ended sync.WaitGroup
 			all.Add(n)
 			for _, d := range deliveries {
-				d.sink = &responseSink{w: flushes{all: &all}, control: http.NewResponseController(flushes{all: &all}), watched: true}
+				d.sink = &responseSink{w: flushes{all: &all}, control: http.NewResponseController(flushes{all: &all})}
 				d.beatEvery, d.retry = time.Hour, time.Second
 				ended.Go(func() { d.run() })
 			}

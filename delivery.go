@@ -59,6 +59,9 @@ type alarm interface {
 // release gives up what open took.
 func (d *delivery) release() {
 	d.forgetWork()
+	if d.sink != nil {
+		d.sink.giveUp()
+	}
 	if d.stream != nil {
 		d.hub.memory.Close(d.stream)
 	}

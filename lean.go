@@ -276,6 +276,9 @@ func (l *lean) put(p []byte) error {
 
 func (l *lean) flush() error { return nil }
 
+// giveUp does nothing: the connection is closed, or waited for, elsewhere.
+func (*lean) giveUp() {}
+
 // full reports that the client has not taken all, or that it is other streams' turn.
 func (l *lean) full() bool { return len(l.rest) > 0 || l.wrote >= leanTurn }
 

@@ -201,12 +201,41 @@ func TestAStalledClientOnHTTP2And3IsCutOff(t *testing.T) {
 			server := redistest.Start(t)
 			g := newGatewayOver(t, proto)
 			g.load(server.URL(), stallHub, loadRoutes)
-			stalled := ssetest.Do(t, g.client, g.URL("/big"))
-			judgeStall(t, g, server)
-			rest, err := io.ReadAll(stalled.Body)
-			if err == nil || len(rest) >= stallMessages*stallSize {
-				t.Errorf("the stalled stream ended with %v after %d bytes", err, len(rest))
-			}
+			judgeStalledStream(t, g, server)
+		})
+	}
+}
+
+// judgeStalledStream opens a stream that nobody reads, and wants it cut.
+func judgeStalledStream(t *testing.T, g *gateway, server *redistest.Server) {
+	t.Helper()
+	stalled := ssetest.Do(t, g.client, g.URL("/big"))
+	judgeStall(t, g, server)
+	rest, err := io.ReadAll(stalled.Body)
+	if err == nil || len(rest) >= stallMessages*stallSize {
+		t.Errorf("the stalled stream ended with %v after %d bytes", err, len(rest))
+	}
+}
+
+// Caddy's own timeouts may be off, or a handler's; and other handlers may stand before the stream. Only the stalled stream is cut,
+// not others of its connection.
+func TestAStalledClientOnHTTP2IsCutOffBehindOtherHandlers(t *testing.T) {
+	if proctest.Elsewhere(t) {
+		return
+	}
+	const off = "servers {\ntimeouts {\nwrite_idle -1s\nread_body_idle -1s\n}\n}\n"
+	all := composeAll()
+	for name, with := range map[string]composition{
+		"all of them":              all,
+		"without Caddy's timeouts": {global: off},
+		"with a handler's":         {global: off, site: "timeouts {\nwrite_timeout 1m\n}\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("OTEL_TRACES_EXPORTER", "none")
+			server := redistest.Start(t)
+			g := newGatewayOver(t, httpTwo)
+			g.loadConfig(hubAt(server.URL(), stallHub)+"\n"+with.global, with.site+"route /big {\n"+loadRoutes+"}\n")
+			judgeStalledStream(t, g, server)
 		})
 	}
 }

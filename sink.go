@@ -34,15 +34,22 @@ type sink interface {
 	// full reports that the stream should write nothing more for now, which is never so where write waits for the
 	// client instead. What is written all the same is kept for the client.
 	full() bool
+
+	// giveUp is called once, behind the last write, before the handler returns.
+	giveUp()
 }
 
 // responseSink is the response to the request.
 type responseSink struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	stall   time.Duration
-	watched bool // Caddy's own writer watches for stalls
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	stall    time.Duration
+	deadline deadline                     // of what is written; nil if Caddy's own writer sets it
+	late     *lateDeadline                // nil unless it is HTTP/2
+	caddys   *caddyhttp.IdleTimeoutWriter // nil if there is none
 }
+
+type deadline interface{ SetWriteDeadline(time.Time) error }
 
 // newResponseSink makes the sink of a request. A client that takes no writeChunk for
 // stall is disconnected. The override of Caddy's own timeout is not taken back
@@ -51,11 +58,38 @@ type responseSink struct {
 // too.
 func newResponseSink(w http.ResponseWriter, r *http.Request, stall time.Duration) *responseSink {
 	s := &responseSink{w: w, control: http.NewResponseController(w), stall: stall}
-	if _, idle := caddyhttp.IdleTimeoutsFromContext(r.Context()); idle != nil {
-		idle.Override(stall, 0, writeChunk)
-		s.watched = true
+	s.deadline = s.control
+	if _, s.caddys = caddyhttp.IdleTimeoutsFromContext(r.Context()); s.caddys != nil {
+		s.caddys.Override(stall, 0, writeChunk)
+		s.deadline = nil
+	}
+	if r.ProtoMajor == 2 {
+		s.setLate()
 	}
 	return s
+}
+
+// setLate has the deadlines that are set before each write and taken back behind it be late ones. What
+// they are is said by whoever has said it before, and so are the server's own limits.
+func (s *responseSink) setLate() {
+	if s.caddys == nil {
+		s.late = newLateDeadline(s.w, s.control)
+		s.deadline = s.late
+		return
+	}
+	s.late = newLateDeadline(s.w, s.caddys.Ctrl)
+	s.caddys.Ctrl = http.NewResponseController(s.late)
+}
+
+// giveUp gives Caddy's writer back what it sets deadlines by: it may set one for what net/http writes behind the handler.
+func (s *responseSink) giveUp() {
+	if s.late == nil {
+		return
+	}
+	if s.caddys != nil {
+		s.caddys.Ctrl = s.late.real
+	}
+	s.late.end()
 }
 
 // write writes at most one chunk.
@@ -63,24 +97,24 @@ func (s *responseSink) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	return s.deadline(func() error { _, err := s.w.Write(p); return err })
+	return s.inTime(func() error { _, err := s.w.Write(p); return err })
 }
 
 func (*responseSink) full() bool { return false }
 
-func (s *responseSink) flush() error { return s.deadline(s.control.Flush) }
+func (s *responseSink) flush() error { return s.inTime(s.control.Flush) }
 
-// deadline runs one write under the stall timeout. The deadline is cleared
+// inTime runs one write under the stall timeout. The deadline is cleared
 // afterwards: on HTTP/2 it is a timer that ends even an idle stream.
-func (s *responseSink) deadline(write func() error) error {
-	if s.watched {
+func (s *responseSink) inTime(write func() error) error {
+	if s.deadline == nil {
 		return write()
 	}
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.stall)); err != nil {
+	if err := s.deadline.SetWriteDeadline(time.Now().Add(s.stall)); err != nil {
 		return err
 	}
 	if err := write(); err != nil {
 		return err
 	}
-	return s.control.SetWriteDeadline(time.Time{})
+	return s.deadline.SetWriteDeadline(time.Time{})
 }
