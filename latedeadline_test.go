@@ -241,7 +241,7 @@ func TestOverHTTP2TheEndOfAResponseHasADeadline(t *testing.T) {
 		}
 		s.giveUp()
 		w.(*caddyhttp.IdleTimeoutWriter).HandlerDone()
-		if got := c.got(); len(got) != 1 || got[0].Sub(time.Now()) != lateStall {
+		if got := c.got(); len(got) != 1 || time.Until(got[0]) != lateStall {
 			t.Errorf("the connection was given %v, want a deadline %v from now", got, lateStall)
 		}
 	})
@@ -259,7 +259,7 @@ func TestOtherProtocolsHaveTheDeadlineOfEachWrite(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.giveUp()
-				if got := c.got(); len(got) < 2 || got[0].Sub(time.Now()) != lateStall {
+				if got := c.got(); len(got) < 2 || time.Until(got[0]) != lateStall {
 					t.Errorf("HTTP/%d, Caddy's writer %t: the connection was given %v", major, caddys, got)
 				}
 			})
@@ -284,7 +284,7 @@ func (c *behindTheHandler) SetWriteDeadline(time.Time) error {
 
 func TestNoDeadlineIsPassedOnBehindTheHandler(t *testing.T) {
 	for range 20 {
-		c := &behindTheHandler{entered: make(chan struct{})}
+		c := &behindTheHandler{entered: make(chan struct{}, 2)}
 		d := newLateDeadline(c, http.NewResponseController(c))
 		_ = d.SetWriteDeadline(time.Now().Add(time.Millisecond))
 		<-c.entered
