@@ -172,8 +172,9 @@ func sums(text string) (map[string]float64, error) {
 		if !ours {
 			continue
 		}
-		name, _, _ := strings.Cut(line, "{")
-		_, value, ok := strings.Cut(line, "} ")
+		at := strings.LastIndexByte(line, ' ')
+		name, _, _ := strings.Cut(line[:max(at, 0)], "{")
+		value, ok := line[at+1:], at > 0
 		v, err := strconv.ParseFloat(value, 64)
 		if !ok || err != nil {
 			return nil, fmt.Errorf("reading the metric %q: %w", line, err)
