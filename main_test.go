@@ -15,7 +15,15 @@ import (
 const parallel = 8
 
 func TestMain(m *testing.M) {
-	os.Exit(proctest.Run(m, proctest.Parallel(parallel), moveHome, ignoreLeaks))
+	os.Exit(proctest.Run(m, proctest.Parallel(parallel), moveHome, setLean, ignoreLeaks))
+}
+
+// setLean has the run play another default of the option "lean": make test-lean.
+func setLean() (err error) {
+	if lean := proctest.Lean(); lean != "" {
+		defaultLean, err = checkLean(lean)
+	}
+	return err
 }
 
 // ignoreLeaks is about what Caddy keeps.

@@ -16,6 +16,8 @@ import (
 // binDir has the directory of what is built, for processes that run one test of another's.
 const binDir = "REDIS_SSE_PROCTEST_BIN"
 
+const module = "github.com/redis-sse/caddy-redis-sse"
+
 var (
 	buildCaddy  = sync.OnceValues(func() (string, error) { return build("caddy") })
 	buildRacing = sync.OnceValues(func() (string, error) { return build("caddy-racing", "-race") })
@@ -39,8 +41,11 @@ func build(name string, flags ...string) (path string, err error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
+	if lean := Lean(); lean != "" {
+		flags = append(flags, "-ldflags", "-X "+module+".defaultLean="+lean)
+	}
 	args := append([]string{"build", "-o", path}, flags...)
-	out, err := exec.Command("go", append(args, "github.com/redis-sse/caddy-redis-sse/cmd/caddy")...).CombinedOutput()
+	out, err := exec.Command("go", append(args, module+"/cmd/caddy")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building cmd/caddy: %w\n%s", err, out)
 	}
