@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -51,6 +53,107 @@ func TestNoSignalIsLost(t *testing.T) {
 					seen[i] = done[i].Load()
 				}
 			}
+		}
+	})
+}
+
+// TestDivertLosesNoSignal: one that comes while the waiter is diverted is taken by whoever wake has look, at the latest for the
+// call of Divert itself.
+func TestDivertLosesNoSignal(t *testing.T) {
+	const rounds = 100_000
+	for round := range rounds {
+		if got := divertAmongSignals(round%2 == 0); got != SignalData|beat|end {
+			t.Fatalf("round %d: got %b", round, got)
+		}
+	}
+}
+
+// divertAmongSignals returns what a waiter's stream gets that is signalled three things while it is diverted, and before
+// if it has waited.
+func divertAmongSignals(waited bool) (got Signals) {
+	w, woken := NewWaiter(), make(chan struct{}, 1)
+	if waited {
+		w.Signal(end)
+		got = w.Await()
+	}
+	var signallers, outlet sync.WaitGroup
+	outlet.Go(func() {
+		for range woken {
+			got |= w.Take()
+		}
+	})
+	signallers.Go(func() {
+		w.Signal(SignalData)
+		w.Signal(beat)
+	})
+	signallers.Go(func() { w.Signal(end) })
+	w.Divert(func() {
+		select {
+		case woken <- struct{}{}:
+		default:
+		}
+		runtime.Gosched() // the others have their turn at the worst moment
+	})
+	signallers.Wait()
+	close(woken)
+	outlet.Wait()
+	return got
+}
+
+// TestADivertedWaiterWakesOnceUntilALook, whatever was left in its channel.
+func TestADivertedWaiterWakesOnceUntilALook(t *testing.T) {
+	w, woken := NewWaiter(), 0
+	w.Signal(SignalData)
+	w.Divert(func() { woken++ })
+	if got := w.Take(); woken != 1 || got != SignalData {
+		t.Fatalf("woken %d times for %b", woken, got)
+	}
+	for range 2 {
+		woken = 0
+		w.Signal(beat)
+		w.Signal(beat)
+		w.Signal(end)
+		if got := w.Take(); woken != 1 || got != beat|end {
+			t.Errorf("woken %d times for %b", woken, got)
+		}
+	}
+}
+
+// TestSignalsOfManyReachADivertedWaiter: each is followed by a look, as in TestNoSignalIsLost, before and after the waiter is diverted.
+func TestSignalsOfManyReachADivertedWaiter(t *testing.T) {
+	const each, await = 20_000, 100
+	synctest.Test(t, func(t *testing.T) {
+		w, kinds := NewWaiter(), []Signals{SignalData, beat, end}
+		var done [3]atomic.Int64
+		for i, kind := range kinds {
+			go func() {
+				for range each {
+					done[i].Add(1)
+					w.Signal(kind)
+				}
+			}()
+		}
+		var seen [3]int64
+		see := func(got Signals) {
+			for i, kind := range kinds {
+				if got&kind != 0 {
+					seen[i] = done[i].Load()
+				}
+			}
+		}
+		for n := 0; n < await && seen != [3]int64{each, each, each}; n++ {
+			see(w.Await())
+		}
+		wake := make(chan struct{}, 1)
+		w.Divert(func() {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		})
+		for seen != [3]int64{each, each, each} {
+			<-wake
+			see(w.Take())
 		}
 	})
 }
