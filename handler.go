@@ -261,7 +261,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.capAge(time.Duration(server.WriteTimeout), ctx.Logger())
 		rememberConns(server)
 		server.RegisterOnStop(awaitLean)
-		boundExit(h.drain.exit, h.stallTimeout)
+		leanEnds.bound(h.drain.exit, h.stallTimeout)
 	}
 	return nil
 }

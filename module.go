@@ -129,6 +129,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 // the background. Handlers may have served requests before; those wait.
 func (a *App) Start() error {
 	a.grace = gracePeriod(a.ctx)
+	leanEnds.grace.Store(int64(a.grace))
 	a.routes.tell(a.log)
 	for _, c := range a.claims {
 		s := *c.settings
