@@ -45,8 +45,8 @@ const cutRoutes = `
 	}
 `
 
-// cutEntry matches the entry of a stream in the access log.
-var cutEntry = regexp.MustCompile(`"msg":"handled request".*"size":[1-9][0-9]*,"status":200`)
+// cutEntry matches the entry of a stream in the access log, Caddy's or that of a lean stream.
+var cutEntry = regexp.MustCompile(`"msg":"handled (request|stream)".*"size":[1-9][0-9]*,"status":200`)
 
 // cutLastWords wants a stream cut, its messages in it, and behind them a retry of its own and its last cursor. It reports
 // whether that is so: over HTTP/3 a reset may be faster than what was sent before.

@@ -41,11 +41,18 @@ var compositions = []composition{
 	}},
 	{"log", "", "log {\noutput gateway_test\n}\n", func(t *testing.T, g *gateway, s *ssetest.Stream) {
 		s.Close()
-		g.waitLog("http.log.access")
+		entry := "http.log.access"
+		if composedLean(g) {
+			entry = "handled stream"
+		}
+		g.waitLog(entry)
 	}},
 	{"metrics", "metrics\n", "metrics /metrics\n", func(t *testing.T, g *gateway, _ *ssetest.Stream) {
 		_, text := composeGet(t, g, "/metrics", "identity")
 		// This request is one of them.
+		if composedLean(g) {
+			return // Caddy's server has no part in the stream any more
+		}
 		if !regexp.MustCompile(`(?m)^caddy_http_requests_in_flight\{handler="[^"]*",server="[^"]*"\} [2-9]$`).MatchString(text) {
 			t.Errorf("the stream is not in flight:\n%s", text)
 		}
@@ -107,6 +114,9 @@ func startComposed(t *testing.T, server *redistest.Server, proto, hub string, wi
 
 // acceptEncoding is near to what browsers send.
 const acceptEncoding = "zstd, gzip"
+
+// composedLean reports whether the streams of a run of the tests leave their requests, although Caddy records those.
+func composedLean(g *gateway) bool { return g.proto == httpOne && defaultLean == leanOn && outletsHere }
 
 func composeGet(t *testing.T, g *gateway, path, encoding string) (*http.Response, string) {
 	t.Helper()

@@ -132,11 +132,13 @@ func TestStreamsLimitTheirConnectionAndNothingAfterThem(t *testing.T) {
 	server := redistest.Start(t)
 	const routes = `
 		redis_sse /short news {
+			lean off
 			stall_timeout 40s
 			max_stream_age 1s
 			drain 0s 0s
 		}
 		redis_sse /long news {
+			lean off
 			drain 0s 0s
 		}
 		respond ok

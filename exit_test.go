@@ -295,11 +295,13 @@ func judgeExitUnconfirmed(t *testing.T, proto, global, option string) {
 
 const exitUnconfirmed = `
 	redis_sse /frozen/* {http.request.uri.path.1} {
+		lean auto # Caddy counts the requests
 		redis %s
 		open_timeout 2s
 		%s
 	}
 	redis_sse /down/* {http.request.uri.path.1} {
+		lean auto
 		redis %s
 		open_timeout 2s
 		%s
