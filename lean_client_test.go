@@ -28,6 +28,7 @@ type leanClient struct {
 	from   *bufio.Reader
 	parser *ssetest.Parser
 	events []ssetest.Event // not taken yet
+	bytes  int             // of the body
 }
 
 // smallBuffer is an SO_RCVBUF, in bytes, that holds a client to what it reads. The kernel takes no less than 2 KiB.
@@ -39,11 +40,20 @@ func dialLean(addr, path string, buffer int) (*leanClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.readHead(); err != nil {
+	if err := c.readHead(true); err != nil {
 		_ = c.conn.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// dialParked is dialLean for a stream that stays with its request.
+func dialParked(addr, path string) (*leanClient, error) {
+	c, err := askLean(addr, path, 0)
+	if err == nil {
+		err = c.readHead(false)
+	}
+	return c, err
 }
 
 // askLean is dialLean for who reads nothing yet.
@@ -83,12 +93,13 @@ func (g *gateway) openLean(path string, buffer int) *leanClient {
 	return c
 }
 
-func (c *leanClient) readHead() error {
+// readHead reads the headers of a response. They say whether the connection ends with it.
+func (c *leanClient) readHead(closes bool) error {
 	response, err := http.ReadResponse(c.from, nil)
 	switch {
 	case err != nil:
 		return fmt.Errorf("reading the headers: %w", err)
-	case response.StatusCode != http.StatusOK || !response.Close || len(response.TransferEncoding) != 1:
+	case response.StatusCode != http.StatusOK || response.Close != closes || len(response.TransferEncoding) != 1:
 		return fmt.Errorf("the headers are of status %d, transfer encoding %q, the connection closes: %t", response.StatusCode, response.TransferEncoding, response.Close)
 	}
 	return nil
@@ -112,7 +123,7 @@ func (c *leanClient) chunk() ([]byte, error) {
 	if string(body[n:]) != "\r\n" {
 		return nil, fmt.Errorf("a chunk of %d bytes ends with %q", n, body[n:])
 	}
-	if n > 0 {
+	if c.bytes += int(n); n > 0 {
 		return body[:n], nil
 	}
 	if rest, err := io.ReadAll(c.from); err != nil || len(rest) > 0 {
@@ -180,10 +191,13 @@ func (c *leanClient) reset() {
 }
 
 // leanStreams are how many streams are open that have left their requests, as the metrics have it.
-func (g *gateway) leanStreams() (n float64) {
+func (g *gateway) leanStreams() float64 { return g.streamsOf(leanFull) }
+
+// streamsOf are how many streams are open that are written in one way.
+func (g *gateway) streamsOf(kind leanKind) (n float64) {
 	g.t.Helper()
 	for series, value := range g.scrape() {
-		if strings.HasPrefix(series, "streams_lean{") && strings.Contains(series, `lean="yes"`) {
+		if strings.HasPrefix(series, "streams_lean{") && strings.Contains(series, fmt.Sprintf("lean=%q", kind)) {
 			n += value
 		}
 	}
