@@ -18,7 +18,7 @@ var mayImport = map[string][]string{
 	"internal/glob":        nil,
 	"internal/jsonpath":    {"github.com/tidwall/gjson"},
 	"internal/resp":        nil,
-	"internal/outlet":      nil,
+	"internal/outlet":      {"golang.org/x/sys/unix"},
 	"internal/hub":         {"github.com/cespare/xxhash/v2", module + "/internal/glob", module + "/internal/jsonpath"},
 	"internal/hub/hubtest": {module + "/internal/glob"},
 }

@@ -33,8 +33,7 @@ const (
 	// that is over, again and again, would leave an outlet nothing but itself.
 	soonest = time.Millisecond
 
-	// breathe is after how many turns the goroutine lets others run: system calls that never wait leave a
-	// single processor to it for 10 ms otherwise, while the reader of a hub has something to hand out.
+	// breathe is after how many turns, some half a millisecond of work, the goroutine lets others run, and the network in.
 	breathe = 4
 
 	// far is a time that does not come while something waits for it.
@@ -132,6 +131,8 @@ func (o *outlet) stop() {
 
 func (o *outlet) run() {
 	defer close(o.done)
+	breath := newBreath()
+	defer breath.close()
 	timer := time.NewTimer(far)
 	defer timer.Stop()
 	for turns := 1; ; turns++ {
@@ -146,7 +147,7 @@ func (o *outlet) run() {
 		for _, s := range turn {
 			o.serve(s, now)
 		}
-		if turns%breathe == 0 {
+		if turns%breathe == 0 && !breath.take() {
 			runtime.Gosched()
 		}
 		if len(turn) == 0 {
