@@ -12,7 +12,8 @@
 //   - channels that are opened and left (channels_test.go);
 //   - replays in great number (replays_test.go).
 //
-// Memory, counts, and how many times more CPU an attack takes than its
-// harmless twin in the same run are judged always. Times are judged only at full
-// size, on a machine that does nothing else.
+// Memory, counts, how many times more CPU an attack takes than its harmless twin
+// in the same run, and what share of a replay's time live ones are late are
+// judged always. Times are judged only at full size, on a machine that does
+// nothing else.
 package attack

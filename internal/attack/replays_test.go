@@ -49,10 +49,10 @@ func (g *gateway) replayOnce(target string) error {
 	return s.lines(func(line []byte) bool { return string(line) != "data: last" })
 }
 
-// TestReplays has many clients replay all that there is at once, while others listen.
+// TestReplays has many clients replay all that there is at once, while others listen, who go first.
 func TestReplays(t *testing.T) {
 	const a = attack("replays")
-	clients, messages := size(1000, 100), 10_000
+	clients, messages := size(1000, 250), 10_000
 	g := newGateway(t, setup{
 		hub:    "keep past",
 		routes: "redis_sse /past past {\n from start\n }\nredis_sse /live live",
@@ -79,4 +79,6 @@ func TestReplays(t *testing.T) {
 	a.tell(what+"all together", took.Seconds(), "s")
 	a.tell("p99 latency of 20 others before", quantile(quiet, 0.99), "ms")
 	a.judgeAlone(what+"p99 latency of 20 others", quantile(busy, 0.99), "ms", 100)
+	// The rest of the machine draws out both. Turns keep it below 0.8 %, also beside ten busy loops on two cores; without them it is 3 to 15 %.
+	a.judge(what+"p75 latency of 20 others, of that time", 100*quantile(busy, 0.75)/milliseconds(took), "%", 2)
 }
