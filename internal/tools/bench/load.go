@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,11 +21,14 @@ const payloadSize = 200
 
 // spec is the first line that a load process reads: what to open.
 type spec struct {
-	HTTP2    bool     // HTTP/2 over TLS, a connection for each stream; otherwise HTTP/1.1
+	HTTP2    bool     // over TLS; otherwise HTTP/1.1
+	Share    int      // over HTTP/2: how many streams have a connection together, 0 is 1
 	Addr     string   // of the server
 	Path     string   // of a channel's stream, its number for %d
-	Clients  int      // the i-th reads channel i % Channels
+	Clients  int      // the i-th reads channel First + i % Channels
+	First    int      // number of the first channel
 	Channels int      // 1 or more
+	Skim     int      // of HTTP/1.1 clients only each Skim-th looks at what it gets, 0 is 1
 	Publish  endpoint // where messages go
 }
 
@@ -103,6 +105,7 @@ type load struct {
 	patience  time.Duration // drainWait
 	publisher *publisher
 	poller    *poller // reads the HTTP/1.1 streams
+	skimmer   *poller // of those that do not look; nil without
 	wg        sync.WaitGroup
 
 	mu    sync.Mutex
@@ -110,12 +113,22 @@ type load struct {
 }
 
 func newLoad(s spec) (*load, error) {
+	s.Share, s.Skim = max(1, s.Share), max(1, s.Skim)
 	l := &load{spec: s, sent: make([]int, s.Channels), patience: drainWait}
 	l.tally.base = time.Now()
 	var err error
-	l.poller, err = newPoller()
-	return l, err
+	if l.poller, err = newPoller(0); err != nil || s.Skim == 1 {
+		return l, err
+	}
+	if l.skimmer, err = newPoller(skimPause); err != nil {
+		return l, errors.Join(err, l.poller.close())
+	}
+	return l, nil
 }
+
+// skimPause is how long clients that do not look let data come together. They
+// are to cost little, and what they take in that time fits into their sockets.
+const skimPause = 5 * time.Millisecond
 
 // pendingOpens is how many streams are being opened at a time.
 const pendingOpens = 64
@@ -129,12 +142,14 @@ func (l *load) open(ctx context.Context) error {
 	failed := make(chan error, 1)
 	var opening sync.WaitGroup
 	for i := range l.spec.Clients {
-		r := &reader{channel: i % l.spec.Channels, tally: &l.tally}
-		l.readers = append(l.readers, r)
+		l.readers = append(l.readers, &reader{channel: l.spec.First + i%l.spec.Channels, tally: &l.tally, skims: i%l.spec.Skim > 0})
+	}
+	for i := 0; i < l.spec.Clients; i += l.spec.Share {
+		together := l.readers[i:min(i+l.spec.Share, l.spec.Clients)]
 		slots <- struct{}{}
 		opening.Go(func() {
 			defer func() { <-slots }()
-			if err := l.openOne(ctx, r); err != nil {
+			if err := l.openSome(ctx, together); err != nil {
 				select {
 				case failed <- fmt.Errorf("opening stream %d: %w", i, err):
 				default:
@@ -151,40 +166,37 @@ func (l *load) open(ctx context.Context) error {
 	}
 }
 
-func (l *load) openOne(ctx context.Context, r *reader) error {
-	path := fmt.Sprintf(l.spec.Path, r.channel)
+// openSome opens the streams of one connection.
+func (l *load) openSome(ctx context.Context, together []*reader) error {
 	if !l.spec.HTTP2 {
-		return openHTTP1(ctx, l.spec.Addr, path, l.poller, r)
+		r := together[0]
+		poller := l.poller
+		if r.skims {
+			poller = l.skimmer
+		}
+		return openHTTP1(ctx, l.spec.Addr, l.path(r), poller, r)
 	}
-	conn, body, err := openHTTP2(ctx, l.spec.Addr, path)
+	conn, streams, err := openHTTP2(ctx, l.spec.Addr, together, l.path)
 	if err != nil {
 		return err
 	}
 	l.keep(conn)
 	l.wg.Go(func() {
-		err := readLines(bufio.NewReaderSize(body, readSize), r.line)
-		r.ended.Store(&err)
+		err := streams.run()
+		for _, r := range together {
+			r.ended.Store(&err)
+		}
 	})
 	return nil
 }
+
+func (l *load) path(r *reader) string { return fmt.Sprintf(l.spec.Path, r.channel) }
 
 // keep has a connection closed with the load.
 func (l *load) keep(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conns = append(l.conns, conn)
-}
-
-func readLines(body *bufio.Reader, line func([]byte) error) error {
-	for {
-		p, err := body.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		if err := line(p); err != nil {
-			return err
-		}
-	}
 }
 
 // readSize is what one read of a stream takes at most: much, so that the load
@@ -199,6 +211,9 @@ func (l *load) close() error {
 		l.publisher.close()
 	}
 	l.wg.Wait()
+	if l.skimmer != nil {
+		return errors.Join(l.poller.close(), l.skimmer.close())
+	}
 	return l.poller.close()
 }
 
@@ -208,49 +223,66 @@ func (l *load) run(ctx context.Context, o order) (result, error) {
 	l.tally.reset()
 	cpu := ownCPU()
 	first := time.Now().Add(10 * time.Millisecond)
-	published := int(float64(o.Rate) * o.For.Seconds())
-	want := 0
-	perChannel := l.clientsOf()
-	for i := range published {
-		due := first.Add(time.Duration(i) * time.Second / time.Duration(o.Rate))
-		channel := i % l.spec.Channels
-		if err := l.publisher.wait(ctx, due); err != nil {
-			return result{}, err
-		}
-		if err := l.publisher.publish(channel, message(channel, l.sent[channel], due.Sub(l.tally.base))); err != nil {
-			return result{}, err
-		}
-		l.sent[channel]++
-		want += perChannel[channel]
-	}
-	if err := l.publisher.flush(); err != nil {
+	want, err := l.publish(ctx, first, o)
+	if err != nil {
 		return result{}, err
 	}
 	if err := l.drain(ctx, want); err != nil {
 		return result{}, err
 	}
 	r := l.tally.result()
-	r.Published, r.Lost = published, want-r.Delivered
+	r.Delivered += min(want.skimmed, l.tally.skimmed())
+	r.Published, r.Lost = o.messages(), want.looked+want.skimmed-r.Delivered
 	r.Seconds = time.Duration(l.tally.last.Load()).Seconds() - first.Sub(l.tally.base).Seconds()
 	r.LoadCPU = ownCPU() - cpu
 	return r, l.failure()
 }
 
-func (l *load) clientsOf() []int {
-	n := make([]int, l.spec.Channels)
-	for i := range l.spec.Clients {
-		n[i%l.spec.Channels]++
+// publish returns how many deliveries are to come of it.
+func (l *load) publish(ctx context.Context, first time.Time, o order) (want count, err error) {
+	perChannel := l.clientsOf()
+	for i := range o.messages() {
+		due := first.Add(time.Duration(i) * time.Second / time.Duration(o.Rate))
+		n := i % l.spec.Channels
+		if err := l.publisher.wait(ctx, due); err != nil {
+			return want, err
+		}
+		channel := l.spec.First + n
+		if err := l.publisher.publish(channel, message(channel, l.sent[n], due.Sub(l.tally.base))); err != nil {
+			return want, err
+		}
+		l.sent[n]++
+		want.looked += perChannel[n].looked
+		want.skimmed += perChannel[n].skimmed
+	}
+	return want, l.publisher.flush()
+}
+
+// count is how many deliveries, or clients, there are: whose are looked at, and
+// the others.
+type count struct{ looked, skimmed int }
+
+// clientsOf returns how many clients each channel has.
+func (l *load) clientsOf() []count {
+	n := make([]count, l.spec.Channels)
+	for i, r := range l.readers {
+		if c := &n[i%l.spec.Channels]; r.skims {
+			c.skimmed++
+		} else {
+			c.looked++
+		}
 	}
 	return n
 }
 
-func (l *load) drain(ctx context.Context, want int) error {
+func (l *load) drain(ctx context.Context, want count) error {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	before, since := int64(0), time.Now()
+	var before count
+	since := time.Now()
 	for {
-		got := l.tally.delivered.Load()
-		if int(got) >= want {
+		got := count{int(l.tally.delivered.Load()), l.tally.skimmed()}
+		if got.looked >= want.looked && got.skimmed >= want.skimmed {
 			return nil
 		}
 		if got != before {

@@ -70,11 +70,12 @@ func (e *echo) publish(channel, payload string) {
 	}
 }
 
-func runAgainst(t *testing.T, http2 bool, e *echo, o order) (result, error) {
+// runAgainst has six clients of three channels, as s says otherwise.
+func runAgainst(t *testing.T, s spec, e *echo, o order) (result, error) {
 	t.Helper()
 	e.clients = make(map[string][]chan string)
 	streams := httptest.NewUnstartedServer(e)
-	if http2 {
+	if s.HTTP2 {
 		streams.EnableHTTP2 = true
 		streams.StartTLS()
 	} else {
@@ -83,10 +84,9 @@ func runAgainst(t *testing.T, http2 bool, e *echo, o order) (result, error) {
 	t.Cleanup(streams.Close)
 	publish := httptest.NewServer(e)
 	t.Cleanup(publish.Close)
-	l, err := newLoad(spec{
-		HTTP2: http2, Addr: streams.Listener.Addr().String(), Path: "/events/%d", Clients: 6, Channels: 3,
-		Publish: endpoint{Addr: publish.Listener.Addr().String(), Path: "/publish/%d"},
-	})
+	s.Addr, s.Path, s.Clients, s.Channels = streams.Listener.Addr().String(), "/events/%d", 6, 3
+	s.Publish = endpoint{Addr: publish.Listener.Addr().String(), Path: "/publish/%d"}
+	l, err := newLoad(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestLoadFindsFaults(t *testing.T) {
 	} {
 		for _, http2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/http2=%t", test.name, http2), func(t *testing.T) {
-				got, err := runAgainst(t, http2, &echo{fault: test.fault}, order{Rate: 100, For: 300 * time.Millisecond})
+				got, err := runAgainst(t, spec{HTTP2: http2}, &echo{fault: test.fault}, order{Rate: 100, For: 300 * time.Millisecond})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -158,6 +158,31 @@ func TestLoadFindsFaults(t *testing.T) {
 	}
 }
 
+// However streams are opened, all of them are served.
+func TestLoadIsWhole(t *testing.T) {
+	for name, s := range map[string]spec{
+		"streams that share connections": {HTTP2: true, Share: 4},
+		"other channels":                 {First: 10},
+		"clients that do not look":       {Skim: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := runAgainst(t, s, new(echo), order{Rate: 300, For: 100 * time.Millisecond})
+			if err != nil || got.Delivered != 60 || got.Lost != 0 || got.P50 <= 0 {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+	}
+}
+
+// Channel 0 has one client that looks and one that does not.
+func TestClientsThatDoNotLookMissMessagesToo(t *testing.T) {
+	e := &echo{fault: func(n int, f string) []string { return cutIf(n > 3, f) }}
+	got, err := runAgainst(t, spec{Skim: 2}, e, order{Rate: 300, For: 100 * time.Millisecond})
+	if err != nil || got.Lost <= 6 { // six of the one, and of the other what its bytes have no room for
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 func cutIf(cut bool, frame string) []string {
 	if cut {
 		return nil
@@ -167,7 +192,7 @@ func cutIf(cut bool, frame string) []string {
 
 func TestLoadFailsOnAForeignMessage(t *testing.T) {
 	e := &echo{fault: func(_ int, f string) []string { return []string{strings.ReplaceAll(f, "@0 ", "@1 ")} }}
-	if _, err := runAgainst(t, false, e, order{Rate: 100, For: 100 * time.Millisecond}); !errors.Is(err, errForeign) {
+	if _, err := runAgainst(t, spec{}, e, order{Rate: 100, For: 100 * time.Millisecond}); !errors.Is(err, errForeign) {
 		t.Errorf("got %v, want %v", err, errForeign)
 	}
 }

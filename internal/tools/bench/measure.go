@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -21,9 +22,12 @@ import (
 // zero.
 type figures struct {
 	KiB      float64 // of memory a stream
+	More     float64 // KiB of each further stream of an HTTP/2 connection
 	Opens    float64 // streams opened a second
 	P50, P99 float64 // latency, milliseconds
+	Crowd    float64 // p99 of the crowd beside those whose latency that is, milliseconds
 	CPU      float64 // of the server, microseconds a delivery
+	Cores    float64 // that the server used
 	Redis    float64 // CPU of Redis, microseconds a delivery
 	Load     float64 // share of its core that the load process used
 	Rate     float64 // deliveries a second
@@ -84,58 +88,124 @@ func (c *client) close() {
 	c.stop()
 }
 
-// warmUp is a run before the one that counts: it shows that every client is
-// subscribed, and the first messages grow stacks and buffers.
-var warmUp = order{Rate: 50, For: 200 * time.Millisecond}
+// work is a load and what it gets.
+type work struct {
+	spec  spec
+	order order
+}
 
 // fanOut measures messages to streams that have been opened for it.
-func (h *host) fanOut(ctx context.Context, who peer, l spec, o order) (f figures, err error) {
+func (h *host) fanOut(ctx context.Context, who peer, l spec, o order) (figures, error) {
+	return h.sideBySide(ctx, who, work{l, o})
+}
+
+// sideBySide measures loads, each of a process of its own, at the same time.
+// Latency is that of the first, and another one is a crowd beside it.
+func (h *host) sideBySide(ctx context.Context, who peer, works ...work) (f figures, err error) {
 	s, err := h.start(ctx, who)
 	if err != nil {
 		return f, err
 	}
 	defer s.stop()
-	c, _, err := h.open(s.complete(l))
+	empty, _, err := s.usage()
 	if err != nil {
 		return f, err
 	}
-	defer c.close()
-	var r result
-	warm := warmUp
-	if warm.messages() < l.Channels {
-		warm.Rate = l.Channels
-		warm.For = time.Second
+	var clients []*client
+	for _, w := range works {
+		c, _, err := h.open(s.complete(w.spec))
+		if err != nil {
+			return f, err
+		}
+		defer c.close()
+		clients = append(clients, c)
 	}
-	if err := c.ask(warm, &r); err != nil {
+	for i, c := range clients {
+		if err := c.warmUp(works[i].spec); err != nil {
+			return f, err
+		}
+	}
+	m, err := h.during(ctx, s, clients, works)
+	if err != nil {
 		return f, err
+	}
+	f = m.figures()
+	f.Conns = float64(s.connections(len(works)))
+	f.KiB = float64(m.after.rss-empty.rss) / float64(streamsOf(works))
+	return f, nil
+}
+
+func streamsOf(works []work) (n int) {
+	for _, w := range works {
+		n += w.spec.Clients
+	}
+	return n
+}
+
+// warmUp is a run before the one that counts: it shows that every client is
+// subscribed, and the first messages grow stacks and buffers.
+func (c *client) warmUp(l spec) error {
+	o := order{Rate: 50, For: 200 * time.Millisecond}
+	if o.messages() < l.Channels {
+		o = order{Rate: l.Channels, For: time.Second}
+	}
+	var r result
+	if err := c.ask(o, &r); err != nil {
+		return err
 	}
 	if r.Lost > 0 {
-		return f, fmt.Errorf("warming up: %d messages did not arrive", r.Lost)
+		return fmt.Errorf("warming up: %d messages did not arrive", r.Lost)
 	}
-	server, redis, err := s.usage()
-	if err != nil {
-		return f, err
+	return nil
+}
+
+// measured is what was used while loads ran, and what these say.
+type measured struct {
+	before, after           usage // of the server
+	redisBefore, redisAfter usage
+	results                 []result
+}
+
+// during has all loads run.
+func (h *host) during(ctx context.Context, s *site, clients []*client, works []work) (m measured, err error) {
+	m.results = make([]result, len(clients))
+	if m.before, m.redisBefore, err = s.usage(); err != nil {
+		return m, err
 	}
-	profiled := h.profileDuring(ctx, s, o)
-	if err := c.ask(o, &r); err != nil {
-		return f, err
+	profiled := h.profileDuring(ctx, s, works[0].order)
+	failed := make([]error, len(clients))
+	var all sync.WaitGroup
+	for i, c := range clients {
+		all.Go(func() { failed[i] = c.ask(works[i].order, &m.results[i]) })
 	}
-	if err := <-profiled; err != nil {
-		return f, err
+	all.Wait()
+	if err := errors.Join(append(failed, <-profiled)...); err != nil {
+		return m, err
 	}
-	serverAfter, redisAfter, err := s.usage()
-	if err != nil {
-		return f, err
+	m.after, m.redisAfter, err = s.usage()
+	return m, err
+}
+
+func (m *measured) figures() figures {
+	first := m.results[0]
+	f := figures{P50: first.P50, P99: first.P99}
+	n, seconds := 0, 0.0
+	for _, r := range m.results {
+		n += r.Delivered
+		seconds = max(seconds, r.Seconds)
+		f.Load += r.LoadCPU
+		f.Bad += float64(r.Lost + r.Disordered + r.Gaps)
 	}
-	n := float64(max(1, r.Delivered))
-	return figures{
-		P50: r.P50, P99: r.P99,
-		CPU:   (serverAfter.cpu - server.cpu).Seconds() * 1e6 / n,
-		Redis: (redisAfter.cpu - redis.cpu).Seconds() * 1e6 / n,
-		Load:  r.LoadCPU / r.Seconds, Rate: n / r.Seconds,
-		Bad:   float64(r.Lost + r.Disordered + r.Gaps),
-		Conns: float64(s.connections()),
-	}, nil
+	for _, r := range m.results[1:] {
+		f.Crowd = max(f.Crowd, r.P99)
+	}
+	server := (m.after.cpu - m.before.cpu).Seconds()
+	f.Load /= seconds
+	f.Cores = server / seconds
+	f.CPU = server * 1e6 / float64(max(1, n))
+	f.Redis = (m.redisAfter.cpu - m.redisBefore.cpu).Seconds() * 1e6 / float64(max(1, n))
+	f.Rate = float64(n) / seconds
+	return f
 }
 
 func (o order) messages() int { return int(float64(o.Rate) * o.For.Seconds()) }
@@ -167,8 +237,25 @@ func (h *host) idle(ctx context.Context, who peer, l spec, settle time.Duration)
 	}
 	return figures{
 		KiB: float64(after.rss-before.rss) / float64(l.Clients), Opens: float64(l.Clients) / o.Seconds,
-		Conns: float64(s.connections()),
+		Conns: float64(s.connections(1)),
 	}, nil
+}
+
+// more measures what a further idle stream of an HTTP/2 connection costs.
+func (h *host) more(ctx context.Context, who peer, l spec, settle time.Duration) (figures, error) {
+	all, err := h.idle(ctx, who, l, settle)
+	if err != nil {
+		return all, err
+	}
+	conns := l.Clients / l.Share
+	one := l
+	one.Clients, one.Share = conns, 1
+	alone, err := h.idle(ctx, who, one, settle)
+	if err != nil {
+		return all, err
+	}
+	all.More = (all.KiB*float64(l.Clients) - alone.KiB*float64(conns)) / float64(l.Clients-conns)
+	return all, nil
 }
 
 func (s *site) usage() (server, redis usage, err error) {
@@ -179,9 +266,9 @@ func (s *site) usage() (server, redis usage, err error) {
 	return server, redis, err
 }
 
-// connections returns how many clients Redis has, but for the load process and
+// connections returns how many clients Redis has, but for the load processes and
 // the one that asks.
-func (s *site) connections() int {
+func (s *site) connections(loads int) int {
 	conn, err := net.Dial("tcp", s.addrs.redis)
 	if err != nil {
 		return -1
@@ -195,8 +282,8 @@ func (s *site) connections() int {
 		return -1
 	}
 	n := strings.Count(string(text), "id=") - 1
-	if s.peer == gateway || s.peer == bareCaddy {
-		n-- // the publisher
+	if !s.peer.isNginx() {
+		n -= loads // whose publishers they are
 	}
 	return n
 }
@@ -205,7 +292,7 @@ func (s *site) connections() int {
 // profiles are wanted.
 func (h *host) profileDuring(ctx context.Context, s *site, o order) <-chan error {
 	done := make(chan error, 1)
-	if h.profile == "" || s.peer != gateway && s.peer != bareCaddy {
+	if h.profile == "" || s.peer.isNginx() {
 		close(done)
 		return done
 	}

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -21,11 +22,18 @@ import (
 type peer string
 
 const (
-	gateway    peer = "gateway"
+	gateway    peer = "gateway"   // with its defaults and lean streams
+	leanOff    peer = "lean off"  // the gateway without them
+	twoCores   peer = "two cores" // the gateway on all cores, beside the clients
 	bareCaddy  peer = "bare"
 	nchan      peer = "nchan"       // its memory store: one nginx, no Redis
 	nchanRedis peer = "nchan-redis" // its Redis store
 )
+
+// ours are the gateways.
+var ours = []peer{gateway, leanOff, twoCores}
+
+func (p peer) isNginx() bool { return p == nchan || p == nchanRedis }
 
 // site is a running peer, and a Redis beside it.
 type site struct {
@@ -46,7 +54,8 @@ type host struct {
 	profile string // where profiles go, empty for none
 
 	// The server under test has one core to itself, so that figures are per
-	// core; the clients and Redis share the other.
+	// core; the clients and Redis share the other. One on two cores shares the
+	// second with them.
 	serverCore, loadCore string
 }
 
@@ -102,7 +111,7 @@ func (h *host) launch(ctx context.Context, s *site) (err error) {
 // find on a machine with one core; left alone, it counts the cores that the
 // process may use, which is the same, but not in every container.
 func (h *host) server(s *site) (*process, error) {
-	if s.peer == nchan || s.peer == nchanRedis {
+	if s.peer.isNginx() {
 		conf := filepath.Join(h.dir, "nginx.conf")
 		if err := os.WriteFile(conf, []byte(h.nginxConf(s)), 0o600); err != nil {
 			return nil, err
@@ -113,8 +122,19 @@ func (h *host) server(s *site) (*process, error) {
 	if err := os.WriteFile(conf, []byte(h.caddyfile(s)), 0o600); err != nil {
 		return nil, err
 	}
-	env := []string{"GOMAXPROCS=1", "XDG_DATA_HOME=" + h.dir, "XDG_CONFIG_HOME=" + h.dir}
-	return newProcess(h.serverCore, h.dir, env, h.binary, "caddy", "run", "--config", conf, "--adapter", "caddyfile"), nil
+	core, processors := h.serverCore, 1
+	if s.peer == twoCores {
+		core, processors = h.bothCores(), 2
+	}
+	env := []string{fmt.Sprint("GOMAXPROCS=", processors), "XDG_DATA_HOME=" + h.dir, "XDG_CONFIG_HOME=" + h.dir}
+	return newProcess(core, h.dir, env, h.binary, "caddy", "run", "--config", conf, "--adapter", "caddyfile"), nil
+}
+
+func (h *host) bothCores() string {
+	if h.serverCore == "" {
+		return ""
+	}
+	return h.serverCore + "," + h.loadCore
 }
 
 func (s *site) stop() {
@@ -132,18 +152,21 @@ func (s *site) complete(l spec) spec {
 	if l.HTTP2 {
 		l.Addr = s.addrs.secure
 	}
-	if s.peer == nchan || s.peer == nchanRedis {
+	if s.peer.isNginx() {
 		l.Publish = endpoint{Addr: s.addrs.publish, Path: "/publish/%d"}
 	}
 	return l
 }
 
+// lean is how each gateway has its streams written.
+var lean = map[peer]string{gateway: "lean on", twoCores: "lean on", leanOff: "lean off"}
+
 // caddyfile has nothing but what a default configuration has: Caddy's own
 // timeouts stay, there are no access logs and no metrics unless asked for.
 func (h *host) caddyfile(s *site) string {
 	handler := fmt.Sprintf("bench_bare /events/* %s", s.addrs.redis)
-	if s.peer == gateway {
-		handler = "redis_sse /events/* " + channelPrefix + "{http.request.uri.path.1}"
+	if slices.Contains(ours, s.peer) {
+		handler = fmt.Sprintf("redis_sse /events/* %s{http.request.uri.path.1} {\n\t\t%s\n\t}", channelPrefix, lean[s.peer])
 	}
 	admin := "off"
 	if h.profile != "" {

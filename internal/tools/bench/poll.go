@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // poller reads many HTTP/1.1 streams on one goroutine, straight from their
@@ -17,6 +18,7 @@ import (
 // servers spend on a delivery, and then it is what limits the rate.
 type poller struct {
 	epoll   int
+	pause   time.Duration // what comes meanwhile is read at once
 	stopped atomic.Bool
 	done    chan struct{}
 	err     error // why it ended, once done is closed
@@ -33,12 +35,12 @@ type polled struct {
 	body   chunked
 }
 
-func newPoller() (*poller, error) {
+func newPoller(pause time.Duration) (*poller, error) {
 	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("making an epoll: %w", err)
 	}
-	p := &poller{epoll: epoll, streams: make(map[int32]*polled), done: make(chan struct{})}
+	p := &poller{epoll: epoll, pause: pause, streams: make(map[int32]*polled), done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		p.err = p.run()
@@ -70,6 +72,7 @@ func (p *poller) run() error {
 	events := make([]syscall.EpollEvent, 256)
 	buf := make([]byte, 64<<10)
 	for !p.stopped.Load() {
+		time.Sleep(p.pause)
 		n, err := syscall.EpollWait(p.epoll, events, pollWait)
 		if err != nil && err != syscall.EINTR {
 			return fmt.Errorf("polling: %w", err)
@@ -91,7 +94,7 @@ func (p *poller) run() error {
 
 // read takes what has come.
 func (s *polled) read(buf []byte) error {
-	n, err := syscall.Read(int(s.fd), buf)
+	n, err := s.receive(buf)
 	switch {
 	case err == syscall.EINTR:
 		return nil
@@ -100,7 +103,20 @@ func (s *polled) read(buf []byte) error {
 	case n == 0:
 		return io.ErrUnexpectedEOF
 	}
+	if s.reader.skims {
+		s.reader.tally.bytes.Add(int64(n))
+		return nil
+	}
 	return s.body.feed(buf[:n], s.reader.line)
+}
+
+// receive has the kernel throw away what nobody looks at (tcp(7), MSG_TRUNC).
+func (s *polled) receive(buf []byte) (int, error) {
+	if !s.reader.skims {
+		return syscall.Read(int(s.fd), buf)
+	}
+	n, _, err := syscall.Recvfrom(int(s.fd), buf, syscall.MSG_TRUNC)
+	return n, err
 }
 
 // close ends the poller and its streams.
@@ -119,7 +135,7 @@ func (p *poller) close() error {
 type chunked struct {
 	at   chunkPart
 	size int // of the chunk, as far as it has been read; in it, what is left
-	line []byte
+	lines
 }
 
 type chunkPart int
@@ -140,7 +156,7 @@ func (c *chunked) feed(p []byte, line func([]byte) error) error {
 			p = p[1:]
 		case chunkData:
 			n := min(c.size, len(p))
-			if err := c.lines(p[:n], line); err != nil {
+			if err := c.cut(p[:n], line); err != nil {
 				return err
 			}
 			p, c.size = p[n:], c.size-n
@@ -176,17 +192,20 @@ func (c *chunked) sizeByte(b byte) error {
 	return nil
 }
 
-func (c *chunked) lines(p []byte, line func([]byte) error) error {
+// lines cuts a text into lines, as it comes.
+type lines struct{ begun []byte }
+
+func (l *lines) cut(p []byte, line func([]byte) error) error {
 	for {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
-			c.line = append(c.line, p...)
+			l.begun = append(l.begun, p...)
 			return nil
 		}
 		whole := p[:i]
-		if len(c.line) > 0 {
-			c.line = append(c.line, whole...)
-			whole, c.line = c.line, c.line[:0]
+		if len(l.begun) > 0 {
+			l.begun = append(l.begun, whole...)
+			whole, l.begun = l.begun, l.begun[:0]
 		}
 		if err := line(whole); err != nil {
 			return err
