@@ -132,12 +132,12 @@ lint: ## Check formatting, go vet, staticcheck, the workflows
 	go run $(STATICCHECK) -tags attack ./internal/attack
 	go run $(ACTIONLINT)
 
-bench: bench-go bench-servers ## Run all benchmarks (20 minutes on two cores)
+bench: bench-go bench-servers ## Run all benchmarks (35 minutes on two cores)
 
 bench-go: ## Run the Go benchmarks
 	$(call each,go test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...)
 
-bench-servers: ## Measure the gateway beside a bare Caddy handler and nchan (nginx; installed from Debian if missing)
+bench-servers: ## Measure the gateway with and without lean streams beside a bare Caddy handler and nchan (nginx; installed from Debian if missing)
 	@scripts/install-test-tools.sh
 	@scripts/install-bench-tools.sh
 	go run ./internal/tools/bench $(BENCHFLAGS)

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Command bench measures the gateway beside two others in the same run: a bare
-// Caddy handler, which is the floor that Caddy and net/http set, and nchan,
-// which is the fastest of the servers that do something similar. It prints a
-// report in Markdown. How it measures: docs/performance.md.
+// Command bench measures the gateway beside others in the same run: itself
+// without lean streams, a bare Caddy handler, which is the floor that Caddy and
+// net/http set, and nchan, which is the fastest of the servers that do something
+// similar. It prints a report in Markdown. How it measures: docs/performance.md.
 //
 // It is three programs in one binary, so that the gateway and the bare handler
 // are the same Caddy: "bench" itself, "bench load" (the clients, a process of
