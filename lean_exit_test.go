@@ -23,7 +23,7 @@ const leanExitRoutes = `
 	redis_sse {http.request.uri.path.0} {
 		lean on
 		stall_timeout %s
-		drain 1h 500ms
+		drain 1h 3s
 	}
 `
 
