@@ -16,7 +16,7 @@ const (
 )
 
 // defaultLean is what is in force without the option. Tests are built with another one, by the linker.
-var defaultLean = leanOff
+var defaultLean = leanAuto
 
 // checkLean checks the option, and returns what is in force.
 func checkLean(value string) (string, error) {
