@@ -12,9 +12,12 @@ import (
 )
 
 // outlets write the lean streams of all hubs: what they share is the processors.
-var outlets = outlet.NewPool(func(waited time.Duration) {
+var outlets = outlet.NewPool(outletLate)
+
+// outletLate logs that an outlet has not come round for some time.
+func outletLate(waited time.Duration) {
 	caddy.Log().Named("redis_sse").Error("an outlet does not come round: its streams stand still", zap.Duration("waited", waited))
-})
+}
 
 // leanEnds is what the exit of the process knows of lean streams. Caddy's servers know nothing of them.
 var leanEnds = leanExit{outlets: outlets}

@@ -25,10 +25,8 @@ func newBreath() *breath {
 		return b
 	}
 	b.file = os.NewFile(uintptr(fd), "eventfd") // Go's poller gets what does not block
-	if b.raw, err = b.file.SyscallConn(); err != nil {
-		b.raw = nil
-	}
-	var count [8]byte // of eventfd(2)
+	b.raw, _ = b.file.SyscallConn()             // fails only for a file that is closed
+	var count [8]byte                           // of eventfd(2)
 	one := [8]byte{1}
 	b.ring = func(fd uintptr) (done bool) {
 		if b.rung {
