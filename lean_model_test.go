@@ -359,3 +359,44 @@ func TestALeanClientHasItsTimeForEachChunk(t *testing.T) {
 		}
 	}
 }
+
+// panics is a socket that has a bug.
+type panics struct{ clientSocket }
+
+func (panics) send([]byte) (int, error) { panic("oh") }
+
+// A bug in one stream is not everybody's.
+func TestALeanStreamThatPanicsEndsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newLeanModel(t, rand.New(rand.NewSource(1)), 2)
+		bad, good := m.streams[0], m.streams[1]
+		bad.lean.socket = panics{}
+		good.client.takes(1 << 20)
+		for _, s := range m.streams {
+			s.d.handTo(s.lean, m.outlets)
+		}
+		m.hub.memory.Receive("", "a", "hello")
+		synctest.Wait()
+		if !bad.isOver() || bad.end != endClient || !bad.d.failed {
+			t.Errorf("the one that panics is over: %v, with %q, failed: %v", bad.isOver(), bad.end, bad.d.failed)
+		}
+		if good.isOver() || !bytes.Contains(good.client.got.Bytes(), []byte("data: hello\n")) {
+			t.Errorf("the other one is over: %v, and got %q", good.isOver(), good.client.got.Bytes())
+		}
+		m.endAllWell()
+	})
+}
+
+// endAllWell has those end that are there.
+func (m *leanModel) endAllWell() {
+	for _, s := range m.streams {
+		s.d.wake.Signal(signalGone)
+	}
+	if err := m.outlets.Wait(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+	for _, s := range m.streams {
+		s.d.ending.stop()
+		m.hub.memory.Close(s.d.stream)
+	}
+}
