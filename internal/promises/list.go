@@ -40,6 +40,8 @@ var All = []Promise{
 			"internal/browsertest.TestRedisThatWentAwayIsOneGap",
 			"internal/hub.TestRandomAnswers",
 			"internal/hub.TestRandomHistoriesOfPackedMessages",
+			"TestWhatALeanStreamWritesInPiecesIsWhole",
+			"internal/hub.TestDivertLosesNoSignal",
 		},
 	}, {
 		Title: "Open means subscribed",
@@ -130,6 +132,8 @@ var All = []Promise{
 			"TestAnExitIsNotHeldUpByBodiesThatDoNotCome",
 			"TestAnExitIsNotHeldUpByAConnectionThatComesLate",
 			"TestADrainLeavesStreamsToTheirEnd",
+			"TestAnExitWaitsForLeanStreams",
+			"TestLeanStreamsEndWellInAStormOfReloads",
 		},
 	}, {
 		Title: "Slow clients hurt nobody",
@@ -161,6 +165,10 @@ var All = []Promise{
 			"TestBodiesOfAUsualSizeHaveRoomForSoMany",
 			"TestARefusalDoesNotWaitForTheMessage",
 			"TestTheConnectionOfAClientThatHangsUpKeepsItsLimits",
+			"TestLeanStreamsInAnyOrder",
+			"TestTwoHundredClientsThatStallHoldUpNobody",
+			"TestWhatIsWrittenAfterAStreamsEndReachesNobody",
+			"internal/outlet.TestACrowdHoldsUpNobodyElse",
 		},
 	}, {
 		Title: "A publish tells what became of it",
