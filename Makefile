@@ -68,21 +68,20 @@ test: ## Run all tests with the race detector, a real redis-server, nginx and HA
 	@for m in $(NESTED); do (cd $$m && go test -race -timeout 20m $(TESTFLAGS) ./...) || exit 1; done
 	@$(if $(strip $(TESTFLAGS)),,go run ./internal/tools/cover -quiet $(PROFILE) $(COVERED))
 
-# What has streams of HTTP/1.1 on sockets, in the handler's process and in others. It plays what is not users' own.
-LEAN ?= on
+# What has streams of HTTP/1.1 on sockets, in the handler's process and in others. The default, auto, has them lean in all other targets.
+LEAN ?= off
 LEAN_TESTS := Stream|Exit|SIG|Reload|Handover|HandedOver|Drain|Stall|Slow|Churn|ComeAndGo|ComingsAndGoings|Resume|Gap|Lean|Gone|Connection|Limit|Outage|Heartbeat|Presence|Quiet|Answers?|Cut|Publish
 
 test-lean: export TESTLEAN := $(LEAN)
-test-lean: ## Run the tests that have streams, and the faults in their short form, with "lean on" where a Caddyfile says nothing; LEAN=off or LEAN=auto plays that
+test-lean: ## Run the tests that have streams, and the faults in their short form, with "lean off" where a Caddyfile says nothing; LEAN=on plays that
 	@scripts/install-test-tools.sh
 	go test -vet off -timeout 20m $(TESTFLAGS) -run '$(LEAN_TESTS)' . && go test -race -vet off -timeout 20m $(TESTFLAGS) ./internal/faults
 
 # Of the browsers' tests those that read streams, of the other clients' those of the tables: the rest does not see who writes.
 test-lean-clients: export TESTLEAN := $(LEAN)
-test-lean-clients: ## Run what of test-browser, test-clients and test-ai reads streams with "lean on" where a Caddyfile says nothing; LEAN as of test-lean
+test-lean-clients: ## Run what of test-browser and test-clients reads streams with "lean off" where a Caddyfile says nothing; LEAN as of test-lean
 	@$(MAKE) --no-print-directory test-browser TESTFLAGS="-run 'TestClient|Resumes|Reload|Killed|Gap|Drained|OverHTTPOne|OneGap'"
 	@$(MAKE) --no-print-directory test-clients TESTFLAGS="-run 'TestTableSaysWhatClientsDo|TestClientInNode|TestReloadedPageGoesOn'"
-	@$(MAKE) --no-print-directory test-ai
 
 test-browser: ## Run the tests in Chromium and Firefox (Debian's; installed if missing); pictures go to SCREENSHOTS
 	@scripts/install-test-tools.sh

@@ -15,7 +15,7 @@ const (
 	leanOff  = "off"
 )
 
-// defaultLean is what is in force without the option. Tests are built with another one, by the linker.
+// defaultLean is what is in force without the option. Tests play the others: in their own process, and in one that was built so, by the linker.
 var defaultLean = leanAuto
 
 // checkLean checks the option, and returns what is in force.
