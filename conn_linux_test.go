@@ -196,7 +196,7 @@ func limitsBefore(t *testing.T, g *gateway) (limits connLimits) {
 func TestTheKernelTakesLittleForAClientThatReadsNothing(t *testing.T) {
 	const clients, most = 3, unsent + 256<<10 // what is not acknowledged yet comes on top
 	server := redistest.Start(t)
-	g := startGateway(t, server.URL(), "keep news\nbuffer {\nchannel_size 64MiB\n}", "redis_sse /news news {\nfrom start\nstall_timeout 1s\ndrain 0s 0s\n}\nmetrics /metrics\n")
+	g := startGateway(t, server.URL(), "keep news\nbuffer {\nchannel_size 64MiB\n}", "redis_sse /news news {\nfrom start\nstall_timeout 3s\ndrain 0s 0s\n}\nmetrics /metrics\n")
 	g.wait("the subscription", func() bool { return server.Publish("news", "first") == 1 })
 	for range 7 {
 		server.Publish("news", strings.Repeat("x", 1<<20-1))

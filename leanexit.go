@@ -66,5 +66,8 @@ func awaitLean(ctx context.Context) error {
 	return leanEnds.await(ctx)
 }
 
-// The newest configuration may have none of our handlers although those of an earlier one have streams.
-func init() { caddy.OnExit(func(ctx context.Context) { _ = awaitLean(ctx) }) }
+// exitLean is for the end of the process: the newest configuration may have none of our handlers although those of an
+// earlier one have streams.
+func exitLean(ctx context.Context) { _ = awaitLean(ctx) }
+
+func init() { caddy.OnExit(exitLean) }

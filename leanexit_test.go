@@ -84,3 +84,15 @@ func playExit(t *testing.T, e *leanExit, handlers int, grace time.Duration) {
 		t.Error(err)
 	}
 }
+
+// A reload runs the same hooks as an exit, and waits for no stream.
+func TestAReloadDoesNotWaitForLeanStreams(t *testing.T) {
+	s := new(seated)
+	s.seat = outlets.Join(s, "a")
+	if err := awaitLean(t.Context()); err != nil {
+		t.Error(err)
+	}
+	exitLean(t.Context())
+	s.end()
+	s.seat.Wake()
+}
