@@ -173,7 +173,7 @@ type Handler struct {
 	Presence *Presence `json:"presence,omitempty"`
 
 	// Whether streams over plain HTTP/1.1 are lean once they are live, on Linux: one goroutine writes to thousands of clients. "off": each has
-	// its request's. "auto": a stream leaves its request, and takes a ninth of the memory, where nobody records that; where an access
+	// its request's. "auto": a stream leaves its request, and takes a seventh of the memory, where nobody records that; where an access
 	// log, Caddy's metrics or tracing do, the request waits. "on": it leaves all the same: Caddy's metrics take the request
 	// for over, and an entry of this module takes the place of the access log's. Default: auto
 	Lean string `json:"lean,omitempty"`

@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/redis-sse/caddy-redis-sse/internal/outlet"
 )
 
@@ -33,7 +33,7 @@ func (h *Handler) follow(d *delivery, w http.ResponseWriter, r *http.Request) (e
 	if d.plan.recorded {
 		entry = entryOf(r)
 	}
-	l.own, l.ended = true, h.afterLean(d, clientIP(r), entry)
+	l.own, l.ended = true, h.afterLean(l, clientIP(r), entry)
 	leave := http.NewResponseController(d.plan.writers.base)
 	d.forgetRequest()
 	if _, _, err := leave.Hijack(); err != nil {
@@ -110,9 +110,9 @@ func (d *delivery) forgetRequest() {
 }
 
 // afterLean returns what is to be done at the end of a stream that has left its request. It keeps nothing of the request.
-func (h *Handler) afterLean(d *delivery, ip string, entry *accessEntry) func(end endReason) {
+func (h *Handler) afterLean(l *lean, ip string, entry *accessEntry) func(end endReason) {
 	return func(end endReason) {
-		l := d.sink.(*lean)
+		d := l.d
 		if tcp, ok := d.plan.conn.(*net.TCPConn); ok && d.cut {
 			_ = tcp.SetLinger(0) // the kernel must not go on with what the client does not take
 		}

@@ -30,29 +30,48 @@ func TestSignalsBeforeALookAreOneWakeUp(t *testing.T) {
 	}
 }
 
+// signallers each count something and signal it, again and again.
+type signallers struct {
+	done [3]atomic.Int64
+	seen [3]int64 // by whoever is signalled
+}
+
+var signalled = [3]Signals{SignalData, beat, end}
+
+const signalsEach = 20_000
+
+func startSignallers(w *Waiter) *signallers {
+	s := new(signallers)
+	for i, kind := range signalled {
+		go func() {
+			for range signalsEach {
+				s.done[i].Add(1)
+				w.Signal(kind)
+			}
+		}()
+	}
+	return s
+}
+
+// see looks at what has been signalled.
+func (s *signallers) see(got Signals) {
+	for i, kind := range signalled {
+		if got&kind != 0 {
+			s.seen[i] = s.done[i].Load()
+		}
+	}
+}
+
+func (s *signallers) allSeen() bool {
+	return s.seen == [3]int64{signalsEach, signalsEach, signalsEach}
+}
+
 // Whatever is done before a signal is seen by a look that follows it.
 func TestNoSignalIsLost(t *testing.T) {
-	const each = 20_000
 	synctest.Test(t, func(t *testing.T) { // so that a wait for ever is a failure at once
 		w := NewWaiter()
-		kinds := []Signals{SignalData, beat, end}
-		var done [3]atomic.Int64
-		for i, kind := range kinds {
-			go func() {
-				for range each {
-					done[i].Add(1)
-					w.Signal(kind)
-				}
-			}()
-		}
-		var seen [3]int64
-		for seen != [3]int64{each, each, each} {
-			got := w.Await()
-			for i, kind := range kinds {
-				if got&kind != 0 {
-					seen[i] = done[i].Load()
-				}
-			}
+		for s := startSignallers(w); !s.allSeen(); {
+			s.see(w.Await())
 		}
 	})
 }
@@ -121,28 +140,11 @@ func TestADivertedWaiterWakesOnceUntilALook(t *testing.T) {
 
 // TestSignalsOfManyReachADivertedWaiter: each is followed by a look, as in TestNoSignalIsLost, before and after the waiter is diverted.
 func TestSignalsOfManyReachADivertedWaiter(t *testing.T) {
-	const each, await = 20_000, 100
 	synctest.Test(t, func(t *testing.T) {
-		w, kinds := NewWaiter(), []Signals{SignalData, beat, end}
-		var done [3]atomic.Int64
-		for i, kind := range kinds {
-			go func() {
-				for range each {
-					done[i].Add(1)
-					w.Signal(kind)
-				}
-			}()
-		}
-		var seen [3]int64
-		see := func(got Signals) {
-			for i, kind := range kinds {
-				if got&kind != 0 {
-					seen[i] = done[i].Load()
-				}
-			}
-		}
-		for n := 0; n < await && seen != [3]int64{each, each, each}; n++ {
-			see(w.Await())
+		w := NewWaiter()
+		s := startSignallers(w)
+		for n := 0; n < 100 && !s.allSeen(); n++ {
+			s.see(w.Await())
 		}
 		wake := make(chan struct{}, 1)
 		w.Divert(func() {
@@ -151,9 +153,9 @@ func TestSignalsOfManyReachADivertedWaiter(t *testing.T) {
 			default:
 			}
 		})
-		for seen != [3]int64{each, each, each} {
+		for !s.allSeen() {
 			<-wake
-			see(w.Take())
+			s.see(w.Take())
 		}
 	})
 }
