@@ -50,7 +50,9 @@ func TestALeanClientThatTalksGetsTheEnd(t *testing.T) {
 			g := startTalk(t, server)
 			c := g.openLean("/jobs", smallBuffer)
 			g.wait("the stream to be lean", func() bool { return g.leanStreams() == 1 })
+			before := g.hub().memory.Holds().Messages
 			server.Publish("jobs", "hello")
+			g.wait("the message", func() bool { return g.hub().memory.Holds().Messages > before }) // else it is the next stream's
 			if _, err := io.WriteString(c.conn, words); err != nil {
 				t.Fatal(err)
 			}
