@@ -39,9 +39,9 @@ func benchHub(b testing.TB, streams int) (*redisHub, []*delivery, []*hub.Waiter)
 		}
 		s.Begin(hub.Start{}, 0)
 		out := &responseSink{w: discard{}, control: http.NewResponseController(discard{})}
-		deliveries = append(deliveries, &delivery{turns: replayTurns,
-			hub: h, wake: w, stream: s, format: &f, sink: out, begun: true,
-			ending: newEnding(newDrain(), h, w, time.Time{}), metrics: newRouteMetrics("bench", "a"),
+		deliveries = append(deliveries, &delivery{
+			terms: &terms{turns: replayTurns, metrics: newRouteMetrics("bench", "a")},
+			hub:   h, format: &f, wake: w, stream: s, sink: out, begun: true, ending: newEnding(newDrain(), h, w, time.Time{}),
 		})
 		wakes = append(wakes, w)
 	}
@@ -109,7 +109,7 @@ func BenchmarkWake(b *testing.B) {
 			all.Add(n)
 			for _, d := range deliveries {
 				d.sink = &responseSink{w: flushes{all: &all}, control: http.NewResponseController(flushes{all: &all})}
-				d.beatEvery, d.retry = time.Hour, time.Second
+				d.heartbeat, d.retry = time.Hour, time.Second
 				ended.Go(func() { d.run() })
 			}
 			all.Wait()

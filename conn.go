@@ -62,6 +62,11 @@ type connLimits struct {
 	unsent         int           // in bytes
 }
 
+// controlled is a socket whose descriptor can be used, in f.
+type controlled interface {
+	Control(f func(fd uintptr)) error
+}
+
 // connHold is one stream's hold on its connection. Without a connection it does
 // nothing: those of HTTP/3 end after their idle timeout.
 type connHold struct {

@@ -9,36 +9,42 @@ import (
 	"github.com/redis-sse/caddy-redis-sse/internal/hub"
 )
 
-// delivery writes a stream's events to its client.
+// terms are what a handler's streams have in common.
+type terms struct {
+	claim        *sharedClaim
+	heartbeat    time.Duration // how long a stream is without a cursor, at most
+	retry        time.Duration // what a client is told to wait before it comes back
+	stallTimeout time.Duration // for how long a client may take no writeChunk
+	quiet        *Quiet        // nil: a stream may get nothing for as long as it likes
+	turns        turns         // of streams that are behind
+	metrics      *routeMetrics
+	left         *leftPayloads
+}
+
+// delivery writes a stream's events to its client. There are thousands that do nothing: what is needed only until a stream is live
+// is not kept here.
 type delivery struct {
+	*terms
 	hub       *redisHub
-	claim     *sharedClaim
+	format    *hub.Format
 	wake      *hub.Waiter
 	forget    func() bool // has wake not be signalled any more when the client goes
 	admission admission   // to the limits on streams
 	present   present     // the keys that say that it is there
 	stream    *hub.Stream // nil unless there was room for it
-	format    *hub.Format
-	turns     turns         // of streams that are behind
-	latest    time.Time     // when its age ends it, zero for never
-	retry     time.Duration // what the client is told to wait before it comes back
-	beatEvery time.Duration // how long at most without a cursor
-	beat      alarm         // of the next one; nil until the first write has ended
-	silence   *silence      // nil unless that may end it
+	beat      alarm       // of the next heartbeat; nil until the first write has ended
+	silence   *silence    // nil unless that may end it
 	sink      sink
-	stall     time.Duration // for how long the client may take no writeChunk
 	conn      connHold
-	quiet     *Quiet  // nil: it may get nothing for as long as it likes
-	ending    *ending // nil until the response has begun
-	metrics   *routeMetrics
-	left      *leftPayloads
+	ending    *ending    // nil until the response has begun
 	log       *streamLog // nil unless its level is debug
 	trace     *streamTrace
 	opened    time.Time
-	plan      leanPlan
+	plan      *leanPlan        // nil before the response has begun, and once it is not the request's any more
 	leanGauge prometheus.Gauge // that counts it; nil until it is live
 	sent      int64            // bytes, before they are encrypted
 	work      *scratch         // of a write that has stopped where the sink was full
+	outlet    bool             // one writes it
 	bodyCut   bool             // the request's body has not been read to its end
 	begun     bool             // something has been written
 	behind    bool             // the last write left something for the next stream
@@ -99,7 +105,7 @@ func (d *delivery) begin() (reason endReason, over bool) {
 
 // firstBeat is when the first heartbeat is due. It comes early, by chance, so that streams that came back
 // together do not beat together for ever.
-func (d *delivery) firstBeat() time.Duration { return jitter(d.beatEvery/2, d.beatEvery) }
+func (d *delivery) firstBeat() time.Duration { return jitter(d.heartbeat/2, d.heartbeat) }
 
 // run writes a stream that has begun until the client goes away or stalls, or its ending
 // is due, and returns which of it was. The goroutine that net/http runs the
@@ -135,7 +141,7 @@ func (d *delivery) step(got hub.Signals) (reason endReason, over bool) {
 		return d.close(d.ending.reason), true
 	}
 	if got&signalBeat != 0 {
-		d.beat.Reset(d.beatEvery)
+		d.beat.Reset(d.heartbeat)
 	}
 	if err := d.write(nil, got&signalBeat != 0); err != nil || d.finished {
 		return d.endOf(err), true

@@ -30,7 +30,7 @@ type departures struct {
 // awaited is one connection.
 type awaited struct {
 	in     *departures
-	socket syscall.RawConn
+	socket controlled
 	id     uint64
 	gone   func()
 	room   func() // nil: nobody waits for that. Of in.mu
@@ -92,7 +92,7 @@ func (d *departures) take(epoll int, events []unix.EpollEvent) error {
 // await calls gone, which must not block, once a connection's peer has closed
 // it, or it has failed. forget ends that; gone may be called meanwhile. It returns nil if
 // nothing can be awaited.
-func (d *departures) await(socket syscall.RawConn, gone func()) *awaited {
+func (d *departures) await(socket controlled, gone func()) *awaited {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.epoll == nil {

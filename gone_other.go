@@ -4,7 +4,6 @@ package redissse
 
 import (
 	"context"
-	"syscall"
 )
 
 // departures tells nothing on this system: such clients count until a write
@@ -15,7 +14,7 @@ func (*departures) open() error { return nil }
 
 func (*departures) run(context.Context) error { return nil }
 
-func (*departures) await(syscall.RawConn, func()) *awaited { return nil }
+func (*departures) await(controlled, func()) *awaited { return nil }
 
 // awaited is nothing on this system.
 type awaited struct{}

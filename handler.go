@@ -192,27 +192,21 @@ type Handler struct {
 	// The event name of cursors and heartbeats. Not with control comments. Default: cursor
 	CursorEvent string `json:"cursor_event,omitempty"`
 
-	channels     []string
-	patterns     []string
-	wire         wire
-	heartbeat    time.Duration
-	retry        time.Duration
-	openTimeout  time.Duration
-	stallTimeout time.Duration
-	maxAge       time.Duration // 0: no limit
-	route        string        // the channels and patterns as configured, for metrics
-	metrics      *routeMetrics
-	drain        *drain
-	claim        *sharedClaim
-	limits       *streamLimits
-	left         *leftPayloads
-	turnedAway   *seldom // what is logged of that
-	stalled      *seldom // and of clients that stall
-	invalid      *invalidRequests
-	cors         *cors
-	presence     *presenceOf // nil: none
-	lean         string
-	turns        turns
+	terms
+	channels    []string
+	patterns    []string
+	wire        wire
+	openTimeout time.Duration
+	maxAge      time.Duration // 0: no limit
+	route       string        // the channels and patterns as configured, for metrics
+	drain       *drain
+	limits      *streamLimits
+	turnedAway  *seldom // what is logged of that
+	stalled     *seldom // and of clients that stall
+	invalid     *invalidRequests
+	cors        *cors
+	presence    *presenceOf // nil: none
+	lean        string
 }
 
 // CaddyModule returns the Caddy module information.
@@ -295,6 +289,7 @@ func (h *Handler) resolve() error {
 		window = *h.Drain
 	}
 	h.drain, h.turns = newDrain(), replayTurns
+	h.quiet = h.Quiet
 	h.route = strings.Join(slices.Concat(h.Channels, h.Patterns), " ")
 	h.invalid = newInvalidRequests(h.route)
 	return errors.Join(

@@ -2,7 +2,6 @@ package redissse
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"time"
 
@@ -14,66 +13,81 @@ import (
 
 // follow has a stream that has begun written to its end, which it returns; or, of one that leaves its request,
 // to be the outlet's.
-func (h *Handler) follow(d *delivery, w http.ResponseWriter, r *http.Request) (end endReason, left bool) {
-	l := h.newLean(d)
-	if l == nil {
-		d.leans(h.metrics)
+func (h *Handler) follow(d *delivery, r *http.Request) (end endReason, left bool) {
+	if d.behind { // it is to end
 		return d.run(), false
 	}
-	if d.plan.kind == leanParked {
-		done := make(chan endReason, 1)
-		l.ended = func(end endReason) { done <- end }
-		d.leans(h.metrics)
-		d.handTo(l, outlets)
-		end = <-done
-		d.afterParked(r)
-		return end, false
+	if d.plan.kind != leanNot && d.plan.writers.alter() {
+		d.plan.giveUp(leanWriter, "what is written is changed")
+	}
+	var err error
+	switch d.plan.kind {
+	case leanParked:
+		if end, err = d.park(r); err == nil {
+			return end, false
+		}
+		d.plan.giveUp(leanConnection, err.Error())
+	case leanFull:
+		if err = h.leave(d, r); err == nil {
+			return "", true
+		}
+		d.plan.giveUp(leanConnection, err.Error())
+	}
+	d.leans()
+	return d.run(), false
+}
+
+// park has an outlet write the stream to its end, while its request waits. The error says why that cannot be.
+func (d *delivery) park(r *http.Request) (endReason, error) {
+	socket, err := newServerSocket(&d.conn)
+	if err != nil {
+		return "", err
+	}
+	done := make(chan endReason, 1)
+	d.leans()
+	d.handTo(&lean{d: d, socket: socket, ended: func(end endReason) { done <- end }}, outlets)
+	end := <-done
+	d.afterParked(r)
+	return end, nil
+}
+
+// leave has an outlet write the stream from now on, without its request. The error says why that cannot be.
+func (h *Handler) leave(d *delivery, r *http.Request) error {
+	socket, err := newOwnSocket(&d.conn)
+	if err != nil {
+		return err
 	}
 	var entry *accessEntry
 	if d.plan.recorded {
 		entry = entryOf(r)
 	}
-	l.own, l.ended = true, h.afterLean(l, clientIP(r), entry)
-	leave := http.NewResponseController(d.plan.writers.base)
-	d.forgetRequest()
-	if _, _, err := leave.Hijack(); err != nil {
-		d.plan = leanPlan{kind: leanNot, why: leanConnection, detail: err.Error()}
-		d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
-		d.leans(h.metrics)
-		return d.run(), false
+	d.forget() // the request's context ends with it
+	if _, _, err := http.NewResponseController(d.plan.writers.base).Hijack(); err != nil {
+		socket.drop()
+		d.forget = context.AfterFunc(r.Context(), d.gone)
+		return err
 	}
+	d.forget = nil
+	socket.take(&d.conn, &d.hub.departures, d.gone)
 	entry.replaces(r)
-	d.leans(h.metrics)
+	d.leans()
+	d.plan = nil
+	l := &lean{d: d, socket: socket, own: true}
+	l.ended = h.afterLean(l, clientIP(r), entry)
 	d.handTo(l, outlets)
-	return "", true
-}
-
-// newLean returns what an outlet is given of a stream whose plan says so, nil if it turns out that it cannot be.
-func (h *Handler) newLean(d *delivery) *lean {
-	plan := &d.plan
-	if plan.kind == leanNot || d.behind { // that one ends
-		return nil
-	}
-	if plan.writers.alter() {
-		*plan = leanPlan{kind: leanNot, why: leanWriter, detail: "what is written is changed"}
-		return nil
-	}
-	socket, err := newSocket(plan.conn, d.conn)
-	if err != nil {
-		*plan = leanPlan{kind: leanNot, why: leanConnection, detail: err.Error()}
-		return nil
-	}
-	return &lean{d: d, socket: socket, whole: func(end endReason) bool { return !h.isUnfinished(end) }}
+	return nil
 }
 
 // handTo has an outlet write the stream from now on. The stream is its goroutine's.
 func (d *delivery) handTo(l *lean, outlets *outlet.Pool) {
-	d.sink, d.beat = l, l
-	d.turns = nil // an outlet is one of few, and must not wait behind a crowd of requests
+	d.sink, d.beat, d.outlet = l, l, true
 	l.beatAt = time.Now().Add(d.firstBeat())
 	l.seat = outlets.Join(l, d.lane())
-	d.wake.Divert(l.seat.Wake)
+	d.wake.Divert(l.seat)
 }
+
+// gone has the stream end, as its client has gone.
+func (d *delivery) gone() { d.wake.Signal(signalGone) }
 
 // afterParked readies the request for its end. What is missing in its entry in the access log, whose size is that of what Caddy has
 // written, stands there, too.
@@ -96,28 +110,17 @@ func (d *delivery) lane() string {
 }
 
 // leans counts the stream by how it is written.
-func (d *delivery) leans(m *routeMetrics) {
-	d.leanGauge = m.lean(d.plan.kind, d.plan.why)
+func (d *delivery) leans() {
+	d.leanGauge = d.metrics.lean(d.plan.kind, d.plan.why)
 	d.leanGauge.Inc()
-	d.log.leans(&d.plan)
-}
-
-// forgetRequest has the stream not depend on its request any more, whose context ends with it.
-func (d *delivery) forgetRequest() {
-	d.forget()
-	d.forget = nil
-	d.plan.writers = writers{}
+	d.log.leans(d.plan)
 }
 
 // afterLean returns what is to be done at the end of a stream that has left its request. It keeps nothing of the request.
 func (h *Handler) afterLean(l *lean, ip string, entry *accessEntry) func(end endReason) {
 	return func(end endReason) {
 		d := l.d
-		if tcp, ok := d.plan.conn.(*net.TCPConn); ok && d.cut {
-			_ = tcp.SetLinger(0) // the kernel must not go on with what the client does not take
-		}
-		l.socket.discard()
-		_ = d.plan.conn.Close()
+		l.socket.close(d.cut)
 		h.ended(d, end, ip)
 		entry.write(h.claim.log, end, d.sent)
 		d.release()

@@ -21,21 +21,20 @@ type lean struct {
 	d      *delivery
 	seat   *outlet.Seat
 	socket clientSocket
-	own    bool                     // the socket is the stream's alone, and it ends the response
-	whole  func(end endReason) bool // whether a stream that ends so ends the response properly
-	ended  func(end endReason)      // is called once, elsewhere, when nothing more is written
+	ended  func(end endReason) // is called once, elsewhere, when nothing more is written
 
 	rest  []byte      // what the socket has not taken. Invariant: a chunk, and what stood before it, at most
 	wrote int         // bytes in this turn
 	held  hub.Signals // that came while there was a rest
+	own   bool        // the socket is the stream's alone, and it ends the response
+	asked bool        // the socket tells when it takes bytes again
+	state leanState
 
 	now     time.Time // of this turn
 	beatAt  time.Time // when a heartbeat is due; it waits for the rest
 	stallAt time.Time // until when the client has to take a chunk, or all of the rest. Invariant: zero if there is none
 	taken   int       // of the rest, since stallAt was put off
-	asked   bool      // the socket tells when it takes bytes again
 
-	state    leanState
 	reason   endReason // why it ends, once it does
 	lingerTo time.Time // when it closes, once it lingers
 }
@@ -58,11 +57,12 @@ type clientSocket interface {
 	// awaitRoom has room called whenever the connection takes bytes again after it took none.
 	awaitRoom(room func())
 
-	// discard reads what the client has sent.
-	discard()
-
-	// closeWrite tells the client that nothing more comes.
+	// closeWrite tells the client that nothing more comes. Of a connection that is the server's it does nothing, as close.
 	closeWrite() error
+
+	// close gives the connection up. With reset the kernel does not go on with what the client has not taken. It is called once,
+	// behind all else.
+	close(reset bool)
 }
 
 const (
@@ -170,7 +170,7 @@ func (l *lean) say() (reason endReason, over bool) {
 	if l.d.finished {
 		l.reason = endFinished // its end was in what was left to be written
 	}
-	if l.own && l.whole(l.reason) {
+	if l.own && !l.d.isUnfinished(l.reason) {
 		if err := l.put([]byte(lastChunk)); err != nil {
 			return l.failed(err)
 		}
@@ -200,7 +200,7 @@ func (l *lean) failed(err error) (reason endReason, over bool) {
 // waitForClient ends the stream if its client takes too little.
 func (l *lean) waitForClient() (reason endReason, over bool) {
 	if l.stallAt.IsZero() {
-		l.stallAt, l.taken = l.now.Add(l.d.stall), 0
+		l.stallAt, l.taken = l.now.Add(l.d.stallTimeout), 0
 	}
 	if !l.asked {
 		l.asked = true
@@ -210,7 +210,7 @@ func (l *lean) waitForClient() (reason endReason, over bool) {
 	case !l.now.Before(l.stallAt):
 		l.d.cut = true
 		return endStalled, true
-	case l.d.passed(l.d.stall):
+	case l.d.passed(l.d.stallTimeout):
 		return l.failed(errOverdue)
 	}
 	return "", false
@@ -294,7 +294,7 @@ func (l *lean) sendRest() error {
 		}
 		l.rest = l.rest[n:]
 		if l.taken += n; l.taken >= writeChunk {
-			l.stallAt, l.taken = l.now.Add(l.d.stall), 0
+			l.stallAt, l.taken = l.now.Add(l.d.stallTimeout), 0
 		}
 	}
 	l.rest, l.stallAt = nil, time.Time{}

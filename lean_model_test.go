@@ -70,7 +70,7 @@ func (c *client) awaitRoom(room func()) {
 	}
 }
 
-func (c *client) discard() {}
+func (c *client) close(bool) {}
 
 func (c *client) closeWrite() error {
 	c.mu.Lock()
@@ -127,8 +127,8 @@ func newLeanModel(t *testing.T, random *rand.Rand, n int) *leanModel {
 		s := &modelStream{name: fmt.Sprint("stream ", i), d: d, client: &client{random: rand.New(rand.NewSource(random.Int63())), written: t}}
 		d.ending.stop()
 		d.ending = newEnding(m.drain, h, d.wake, time.Time{})
-		d.stall, d.beatEvery, d.retry = modelStall, 15*time.Second, time.Second
-		s.lean = &lean{d: d, own: true, socket: s.client, whole: func(endReason) bool { return true }, ended: s.over}
+		d.stallTimeout, d.heartbeat, d.retry = modelStall, 15*time.Second, time.Second
+		s.lean = &lean{d: d, own: true, socket: s.client, ended: s.over}
 		m.streams = append(m.streams, s)
 	}
 	return m
@@ -342,7 +342,7 @@ func TestALeanClientHasItsTimeForEachChunk(t *testing.T) {
 	for perStep, lives := range map[int]bool{writeChunk/10 + 1: true, writeChunk/10 - 1: false} {
 		began := time.Now()
 		client := &client{random: rand.New(rand.NewSource(1)), written: t}
-		l := &lean{d: &delivery{stall: 10 * step, wake: hub.NewWaiter(), ending: &ending{drain: newDrain()}}, socket: client, asked: true, now: began, rest: make([]byte, 5*writeChunk)}
+		l := &lean{d: &delivery{terms: &terms{stallTimeout: 10 * step}, wake: hub.NewWaiter(), ending: &ending{drain: newDrain()}}, socket: client, asked: true, now: began, rest: make([]byte, 5*writeChunk)}
 		_, over := l.waitForClient()
 		for i := 1; len(l.rest) > 0 && !over; i++ {
 			l.now = began.Add(time.Duration(i) * step)

@@ -86,20 +86,31 @@ func TestAPlanIsGivenUpForAReason(t *testing.T) {
 	changed.Header().Set("Content-Encoding", "gzip")
 	plain := writers{top: httptest.NewRecorder()}
 	for name, test := range map[string]struct {
-		d    *delivery
+		plan leanPlan
 		want whyNotLean
 	}{
-		"what is written is changed":      {&delivery{plan: leanPlan{kind: leanFull, writers: writers{top: changed}}}, leanWriter},
-		"no connection that can be heard": {&delivery{plan: leanPlan{kind: leanFull, writers: plain}}, leanConnection},
+		"what is written is changed":           {leanPlan{kind: leanFull, writers: writers{top: changed}}, leanWriter},
+		"no connection that can be heard":      {leanPlan{kind: leanFull, writers: plain}, leanConnection},
+		"the same of a stream that is to park": {leanPlan{kind: leanParked, writers: plain}, leanConnection},
 	} {
-		if l := new(Handler).newLean(test.d); l != nil || test.d.plan.kind != leanNot || test.d.plan.why != test.want {
-			t.Errorf("%s: the stream is lean: %v, the plan %+v, want %q", name, l != nil, test.d.plan, test.want)
+		_, deliveries, _ := benchHub(t, 1)
+		d := deliveries[0]
+		d.plan = &test.plan
+		d.wake.Signal(signalGone)
+		if end, left := new(Handler).follow(d, reqGet("/")); left || end != endClient || d.plan.kind != leanNot || d.plan.why != test.want {
+			t.Errorf("%s: the stream is lean: %v, its end %q, the plan %+v, want %q", name, left, end, d.plan, test.want)
 		}
 	}
-	for _, d := range []*delivery{{plan: leanPlan{kind: leanNot}}, {behind: true, plan: leanPlan{kind: leanFull}}} {
-		if new(Handler).newLean(d) != nil {
-			t.Errorf("a stream is lean of which the plan is %+v, behind %v", d.plan, d.behind)
-		}
+}
+
+// A stream that is to end goes on to its end where it is.
+func TestAStreamThatIsToEndIsNotHandedOver(t *testing.T) {
+	_, deliveries, _ := benchHub(t, 1)
+	d := deliveries[0]
+	d.behind, d.plan = true, &leanPlan{kind: leanFull}
+	d.wake.Signal(signalGone)
+	if end, left := new(Handler).follow(d, reqGet("/")); left || end != endClient || d.leanGauge != nil {
+		t.Errorf("it is lean: %v, its end %q, it is counted as %v", left, end, d.leanGauge)
 	}
 }
 
@@ -107,7 +118,7 @@ func TestAPlanIsGivenUpForAReason(t *testing.T) {
 func TestAParkedStreamThatWasCutHasNoEnd(t *testing.T) {
 	here, there := net.Pipe()
 	defer there.Close()
-	d := &delivery{cut: true, plan: leanPlan{conn: here}}
+	d := &delivery{cut: true, plan: &leanPlan{conn: here}}
 	d.afterParked(reqGet("/"))
 	if _, err := here.Write([]byte(lastChunk)); err == nil || !strings.Contains(err.Error(), "timeout") {
 		t.Errorf("writing the end fails with %v, want a timeout", err)

@@ -64,9 +64,16 @@ type leanPlan struct {
 	recorded bool // an entry in the access log is due
 }
 
+// giveUp has the stream be its request's goroutine's, for a reason.
+func (p *leanPlan) giveUp(why whyNotLean, detail string) {
+	*p = leanPlan{kind: leanNot, why: why, detail: detail}
+}
+
 // planLean says what the option wants to become of a stream of r. cut says that the request's body has not been read to its end.
-func planLean(option string, cut bool, w http.ResponseWriter, r *http.Request) leanPlan {
-	not := func(why whyNotLean, detail string) leanPlan { return leanPlan{kind: leanNot, why: why, detail: detail} }
+func planLean(option string, cut bool, w http.ResponseWriter, r *http.Request) *leanPlan {
+	not := func(why whyNotLean, detail string) *leanPlan {
+		return &leanPlan{kind: leanNot, why: why, detail: detail}
+	}
 	switch {
 	case option == leanOff:
 		return not(leanOption, "")
@@ -87,7 +94,7 @@ func planLean(option string, cut bool, w http.ResponseWriter, r *http.Request) l
 	if below.unknown != "" {
 		return not(leanWriter, below.unknown)
 	}
-	plan := leanPlan{kind: leanFull, conn: conn, writers: below, recorded: below.recorded}
+	plan := &leanPlan{kind: leanFull, conn: conn, writers: below, recorded: below.recorded}
 	switch {
 	case trace.SpanFromContext(r.Context()).IsRecording():
 		plan.kind, plan.why = leanParked, leanTraced

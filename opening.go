@@ -26,7 +26,7 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 	// to tell, and an error page would land in the stream.
 	end, over := d.begin()
 	if !over {
-		if end, left = h.follow(d, w, r); left {
+		if end, left = h.follow(d, r); left {
 			return nil
 		}
 	}
@@ -37,7 +37,7 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 		// taken, and an exit for the stream. This resets it. (Of the other
 		// protocols, a deadline that passed has done so.)
 		panic(http.ErrAbortHandler)
-	case h.isUnfinished(end):
+	case d.isUnfinished(end):
 		breakOff(r)
 	}
 	return nil
@@ -45,9 +45,9 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 
 // isUnfinished reports whether a stream that has an end to come to has ended before, and its client was not told so. Its response is then
 // cut: to a client that reads to the end, one that ends properly is all of an answer.
-func (h *Handler) isUnfinished(end endReason) bool {
-	told := end == endFinished || end == endClient || end == endQuiet && h.Quiet.says()
-	return h.wire.format.HasEnd() && !told
+func (d *delivery) isUnfinished(end endReason) bool {
+	told := end == endFinished || end == endClient || end == endQuiet && d.quiet.says()
+	return d.format.HasEnd() && !told
 }
 
 // lastWordsTake is how long what has been written has to arrive before a reset over HTTP/3, which takes with it
@@ -109,10 +109,8 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusInternalServerError, err)
 	}
-	d := &delivery{
-		hub: from, claim: h.claim, wake: hub.NewWaiter(), format: &h.wire.format, metrics: h.metrics, left: h.left, quiet: h.Quiet,
-		retry: h.retry, beatEvery: h.heartbeat, turns: h.turns, latest: h.latest(r),
-	}
+	d := &delivery{terms: &h.terms, hub: from, format: &h.wire.format, wake: hub.NewWaiter()}
+	latest := h.latest(r)
 	defer func() {
 		if opened == nil {
 			d.release()
@@ -123,7 +121,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 		answerNothing(w, h.metrics.noContent[noContentEnded])
 		return nil, nil
 	}
-	if err := h.admit(d, w, r, channels); err != nil {
+	if err := h.admit(d, w, r, channels, latest); err != nil {
 		return nil, h.refuse(w, r, err)
 	}
 	if !awaitSettled(d.stream, d.wake, h.openTimeout, &from.subscriber.pauses) {
@@ -137,7 +135,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 		answerNothing(w, h.metrics.noContent[noContentEmpty])
 		return nil, nil
 	}
-	h.begin(d, w, r)
+	h.begin(d, w, r, latest)
 	d.log = openStreamLog(h.claim.log, r, channels, h.patterns, begins)
 	d.trace = openStreamTrace(r.Context(), begins)
 	return d, nil
@@ -146,17 +144,17 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) (opened *delivery
 // admit takes what a stream needs: its place among the limits first, then its
 // body, which may take time, then its channels. Whether there is an error or
 // not, d holds what has been taken.
-func (h *Handler) admit(d *delivery, w http.ResponseWriter, r *http.Request, channels []string) (err error) {
+func (h *Handler) admit(d *delivery, w http.ResponseWriter, r *http.Request, channels []string, latest time.Time) (err error) {
 	if d.admission, err = h.limits.admit(replacerOf(r)); err != nil {
 		return err
 	}
 	if hasBody(r) {
-		if d.bodyCut, err = discardBody(w, r, newEnding(h.drain, d.hub, hub.NewWaiter(), d.latest)); err != nil {
+		if d.bodyCut, err = discardBody(w, r, newEnding(h.drain, d.hub, hub.NewWaiter(), latest)); err != nil {
 			return err
 		}
 	}
 	if !d.bodyCut { // over HTTP/1.1 the context goes with the body, not with the client; the stream ends soon
-		d.forget = context.AfterFunc(r.Context(), func() { d.wake.Signal(signalGone) })
+		d.forget = context.AfterFunc(r.Context(), d.gone)
 	}
 	d.stream, err = d.hub.memory.Open(callerOf(r), channels, h.patterns, d.wake)
 	return err
@@ -190,8 +188,8 @@ func awaitSettled(s *hub.Stream, wake *hub.Waiter, timeout time.Duration, stood 
 	}
 }
 
-// begin begins the response.
-func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
+// begin begins the response of a stream that may live until latest, or for ever if that is zero.
+func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request, latest time.Time) {
 	setHeaders(w.Header())
 	h.drain.closeConnection(w, r)
 	if d.plan = planLean(h.lean, d.bodyCut, w, r); d.plan.kind == leanFull {
@@ -199,9 +197,9 @@ func (h *Handler) begin(d *delivery, w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(http.StatusOK)
 	d.conn = holdConn(r, max(unacknowledged, h.stallTimeout))
-	d.conn.watch(&d.hub.departures, func() { d.wake.Signal(signalGone) })
-	d.sink, d.stall = newResponseSink(w, r, h.stallTimeout), h.stallTimeout
-	d.ending = newEnding(h.drain, d.hub, d.wake, d.latest)
+	d.conn.watch(&d.hub.departures, d.gone)
+	d.sink = newResponseSink(w, r, h.stallTimeout)
+	d.ending = newEnding(h.drain, d.hub, d.wake, latest)
 	d.ending.hasEnd = h.wire.format.HasEnd()
 	d.disconnectedSince(cameAt(r))
 	d.present = h.presence.join(d.hub.presence, d.stream)

@@ -2,11 +2,20 @@
 
 package redissse
 
-import (
-	"errors"
-	"net"
+import "errors"
+
+var errNoOutlets = errors.New("this system has no outlets")
+
+// serverSocket and ownSocket are nothing on this system.
+type (
+	serverSocket struct{ clientSocket }
+	ownSocket    struct{ clientSocket }
 )
 
-func newSocket(net.Conn, connHold) (clientSocket, error) {
-	return nil, errors.New("this system has no outlets")
-}
+func newServerSocket(*connHold) (*serverSocket, error) { return nil, errNoOutlets }
+
+func newOwnSocket(*connHold) (*ownSocket, error) { return nil, errNoOutlets }
+
+func (*ownSocket) drop() {}
+
+func (*ownSocket) take(*connHold, *departures, func()) {}

@@ -84,9 +84,10 @@ func (d *delivery) writeOn(work *scratch) (stopped bool, err error) {
 	}
 }
 
-// read reads the next batch. A stream that is behind takes its turn for that.
+// read reads the next batch. A stream that is behind takes its turn for that, unless an outlet writes it, which is one of few and
+// must not wait behind a crowd of requests.
 func (d *delivery) read(work *scratch, behind bool) {
-	if behind {
+	if behind && !d.outlet {
 		d.turns.take(func() { d.stream.Read(&work.batch) })
 	} else {
 		d.stream.Read(&work.batch)
@@ -107,7 +108,7 @@ func (d *delivery) endBatch(work *scratch) (last bool, err error) {
 			return true, err
 		}
 		d.counted(b, d.hub.memory.Clock.Monotonic())
-		if !d.finished && d.passed(d.stall) {
+		if !d.finished && d.passed(d.stallTimeout) {
 			return true, errOverdue // there is no time left for its last words
 		}
 	}
@@ -208,7 +209,7 @@ func (d *delivery) sendPiece(work *scratch) error {
 	}
 	work.out = work.out[:0]
 	switch {
-	case d.passed(d.stall):
+	case d.passed(d.stallTimeout):
 		return errOverdue
 	case work.event.Overtaken():
 		return errOvertaken

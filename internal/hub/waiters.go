@@ -18,13 +18,25 @@ const SignalData Signals = 1
 // Signals that come before the stream looks again are one wake-up. Signal is for
 // any goroutine, Await for the stream's.
 type Waiter struct {
-	c       chan struct{}
-	pending atomic.Uint32          // signals. Invariant: unless zero, c has been or is being sent to, or wake called
-	wake    atomic.Pointer[func()] // instead of c
+	pending atomic.Uint32 // signals. Invariant: unless zero, waits has been or is being woken
+	waits   atomic.Pointer[waiting]
 }
 
+// waiting is how a stream waits: for a channel, of capacity 1, or to be called.
+type waiting struct {
+	c  chan struct{} // nil: to is called
+	to Wakes
+}
+
+// Wakes is what a stream's signals can be diverted to. Wake must not block, and is for any goroutine.
+type Wakes interface{ Wake() }
+
 // NewWaiter returns a waiter that nothing has signalled.
-func NewWaiter() *Waiter { return &Waiter{c: make(chan struct{}, 1)} }
+func NewWaiter() *Waiter {
+	w := &Waiter{}
+	w.waits.Store(&waiting{c: make(chan struct{}, 1)})
+	return w
+}
 
 // Signal wakes the stream. It never blocks.
 func (w *Waiter) Signal(s Signals) {
@@ -34,26 +46,27 @@ func (w *Waiter) Signal(s Signals) {
 	if w.pending.Or(uint32(s)) != 0 {
 		return
 	}
-	if wake := w.wake.Load(); wake != nil {
-		(*wake)()
+	waits := w.waits.Load()
+	if waits.c == nil {
+		waits.to.Wake()
 		return
 	}
 	select {
-	case w.c <- struct{}{}: // nothing was pending, so the slot is free
+	case waits.c <- struct{}{}: // nothing was pending, so the slot is free
 	default: // but for a signal from before the waiter was diverted
 	}
 }
 
-// Divert has signals call wake from now on, which must not block, instead of ending Await.
-// It calls wake itself, too: for those that came before. Take takes them. It is called
+// Divert has signals wake to from now on instead of ending Await.
+// It wakes to itself, too: for those that came before. Take takes them. It is called
 // once, by the goroutine that called Await.
 //
-// No signal is lost between: whoever signals sets the bits before it looks for wake, and
-// here wake is there before it is called. So either the signal calls it, or its bits are
+// No signal is lost between: whoever signals sets the bits before it looks whom to wake, and
+// here to is there before it is woken. So either the signal wakes it, or its bits are
 // there when this call has the stream look.
-func (w *Waiter) Divert(wake func()) {
-	w.wake.Store(&wake)
-	wake()
+func (w *Waiter) Divert(to Wakes) {
+	w.waits.Store(&waiting{to: to})
+	to.Wake()
 }
 
 // Take readies the waiter for the next signals and returns those that came.
@@ -63,7 +76,7 @@ func (w *Waiter) Take() Signals { return Signals(w.pending.Swap(0)) }
 
 // Await waits until there are signals, and takes them.
 func (w *Waiter) Await() Signals {
-	<-w.c
+	<-w.waits.Load().c
 	return w.Take()
 }
 

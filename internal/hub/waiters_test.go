@@ -8,6 +8,11 @@ import (
 	"testing/synctest"
 )
 
+// wakes is called when it is woken.
+type wakes func()
+
+func (w wakes) Wake() { w() }
+
 // Two signals that are not ours.
 const beat, end = SignalData << 1, SignalData << 2
 
@@ -20,7 +25,7 @@ func TestSignalsBeforeALookAreOneWakeUp(t *testing.T) {
 		t.Errorf("got %b", got)
 	}
 	select {
-	case <-w.c:
+	case <-w.waits.Load().c:
 		t.Error("it is woken a second time")
 	default:
 	}
@@ -106,13 +111,13 @@ func divertAmongSignals(waited bool) (got Signals) {
 		w.Signal(beat)
 	})
 	signallers.Go(func() { w.Signal(end) })
-	w.Divert(func() {
+	w.Divert(wakes(func() {
 		select {
 		case woken <- struct{}{}:
 		default:
 		}
 		runtime.Gosched() // the others have their turn at the worst moment
-	})
+	}))
 	signallers.Wait()
 	close(woken)
 	outlet.Wait()
@@ -123,7 +128,7 @@ func divertAmongSignals(waited bool) (got Signals) {
 func TestADivertedWaiterWakesOnceUntilALook(t *testing.T) {
 	w, woken := NewWaiter(), 0
 	w.Signal(SignalData)
-	w.Divert(func() { woken++ })
+	w.Divert(wakes(func() { woken++ }))
 	if got := w.Take(); woken != 1 || got != SignalData {
 		t.Fatalf("woken %d times for %b", woken, got)
 	}
@@ -147,12 +152,12 @@ func TestSignalsOfManyReachADivertedWaiter(t *testing.T) {
 			s.see(w.Await())
 		}
 		wake := make(chan struct{}, 1)
-		w.Divert(func() {
+		w.Divert(wakes(func() {
 			select {
 			case wake <- struct{}{}:
 			default:
 			}
-		})
+		}))
 		for !s.allSeen() {
 			<-wake
 			s.see(w.Take())
