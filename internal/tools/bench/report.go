@@ -130,8 +130,11 @@ func (r *report) judgeLean(v *verdicts) {
 	if g, n, ok := r.pair("steady1", gateway, nchanRedis); ok {
 		v.atMost(0.85, g.CPU/n.CPU, fmt.Sprintf("CPU a delivery at %d messages/s: at most %%v x nchan-redis's (HTTP/1)", r.sizes.steady))
 	}
-	if g, off, ok := r.pair("fairness", gateway, leanOff); ok {
+	if g, off, ok := r.pair("fairness1", gateway, leanOff); ok {
 		v.atMost(0.15, g.P99/off.P99, "p99 of small channels beside a crowd: at most %v x lean off's (HTTP/1)")
+	}
+	if g, off, ok := r.pair("fairness2", gateway, leanOff); ok {
+		v.atMost(0.5, g.P99/off.P99, "p99 of small channels beside a crowd: at most %v x lean off's (HTTP/2)")
 	}
 	if g, off, ok := r.pair("busy1", gateway, leanOff); ok {
 		v.atMost(1, g.P99/off.P99, fmt.Sprintf("p99 at %d messages/s: at most %%v x lean off's (HTTP/1)", r.sizes.busy))

@@ -27,6 +27,7 @@ type sizes struct {
 	clients, steady, busy int // on one channel, messages a second
 	channels, many        int // as many clients, messages a second over all
 	crowd, crowdRate      int // clients of one channel, its messages a second
+	crowd2                int // the same with TLS
 	small, smallRate      int // channels of one client beside it, messages a second over all of them
 	idle1, idle2          int // streams: as many as 20,000 descriptors are for; with TLS they take four times as long to open
 	idleChannels          int
@@ -40,11 +41,11 @@ type sizes struct {
 
 var (
 	fullSizes = sizes{
-		clients: 1000, steady: 20, busy: 300, channels: 2000, many: 5000, crowd: 5000, crowdRate: 8, small: 20, smallRate: 200,
+		clients: 1000, steady: 20, busy: 300, channels: 2000, many: 5000, crowd: 5000, crowdRate: 8, crowd2: 2000, small: 20, smallRate: 200,
 		idle1: 9500, idle2: 2000, idleChannels: 100, share: 50, skim: 20, settle: 16 * time.Second, run: 5 * time.Second, fastest: 5000,
 	}
 	quickSizes = sizes{
-		clients: 50, steady: 20, busy: 100, channels: 50, many: 200, crowd: 100, crowdRate: 8, small: 5, smallRate: 50,
+		clients: 50, steady: 20, busy: 100, channels: 50, many: 200, crowd: 100, crowdRate: 8, crowd2: 50, small: 5, smallRate: 50,
 		idle1: 100, idle2: 100, idleChannels: 10, share: 10, skim: 5, settle: 0, run: time.Second, fastest: 25, quick: true,
 	}
 )
@@ -60,14 +61,14 @@ func (sz sizes) withRedis(peers []peer) []peer {
 
 var (
 	overHTTP1 = []peer{gateway, leanOff, bareCaddy, nchan}
-	overHTTP2 = []peer{gateway, bareCaddy, nchan} // no stream is lean
+	overHTTP2 = []peer{gateway, leanOff, bareCaddy, nchan}
 )
 
 func scenarios(sz sizes) []scenario {
 	one, two := protocol{"1", "HTTP/1.1", false, overHTTP1}, protocol{"2", "HTTP/2 over TLS, a connection each", true, overHTTP2}
 	return []scenario{
-		one.idle(sz, sz.idle1), one.steady(sz), busy(sz), fairness(sz), one.highest(sz), cores(sz), one.channels(sz),
-		two.idle(sz, sz.idle2), further(sz), two.steady(sz), two.highest(sz), two.channels(sz),
+		one.idle(sz, sz.idle1), one.steady(sz), busy(sz), one.fairness(sz, sz.crowd), one.highest(sz), cores(sz), one.channels(sz),
+		two.idle(sz, sz.idle2), further(sz), two.steady(sz), two.fairness(sz, sz.crowd2), two.highest(sz), two.channels(sz),
 	}
 }
 
@@ -131,14 +132,14 @@ func busy(sz sizes) scenario {
 }
 
 // fairness is how long a few wait for their messages beside a crowd.
-func fairness(sz sizes) scenario {
+func (p protocol) fairness(sz sizes, clients int) scenario {
 	return scenario{
-		name: "fairness", title: fmt.Sprintf("%d channels of one client, %d messages a second in all, beside one of %d clients x %d messages a second, HTTP/1.1",
-			sz.small, sz.smallRate, sz.crowd, sz.crowdRate),
-		peers: sz.withRedis(overHTTP1), base: leanOff, columns: []column{p50, smallP99, crowdP99, cpu, memory, bad},
+		name: "fairness" + p.suffix, title: fmt.Sprintf("%d channels of one client, %d messages a second in all, beside one of %d clients x %d messages a second, %s",
+			sz.small, sz.smallRate, clients, sz.crowdRate, p.name),
+		peers: sz.withRedis(p.peers), base: leanOff, columns: []column{p50, smallP99, crowdP99, cpu, memory, bad},
 		measure: func(ctx context.Context, h *host, who peer) (figures, error) {
-			few := work{spec{First: 1, Clients: sz.small, Channels: sz.small}, order{Rate: sz.smallRate, For: 2 * sz.run}}
-			crowd := work{spec{Clients: sz.crowd, Channels: 1}, order{Rate: sz.crowdRate, For: 2 * sz.run}}
+			few := work{spec{HTTP2: p.http2, First: 1, Clients: sz.small, Channels: sz.small}, order{Rate: sz.smallRate, For: 2 * sz.run}}
+			crowd := work{spec{HTTP2: p.http2, Clients: clients, Channels: 1}, order{Rate: sz.crowdRate, For: 2 * sz.run}}
 			return h.sideBySide(ctx, who, few, crowd)
 		},
 	}
