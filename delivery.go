@@ -160,6 +160,14 @@ func (d *delivery) isEmpty() bool {
 	return len(work.batch.Items) == 0 && d.stream.Settled()
 }
 
+// lane is what the stream shares a lane of its outlet or crew with.
+func (d *delivery) lane() string {
+	for name := range d.stream.Reads() {
+		return name
+	}
+	return ""
+}
+
 // disconnected has the stream end as was asked for. It has been signalled, or
 // its request came at a time since which somebody may have asked.
 func (d *delivery) disconnected() {
@@ -210,6 +218,13 @@ func (d *delivery) endOf(err error) endReason {
 		return endStalled
 	}
 	return endClient
+}
+
+// isUnfinished reports whether the stream has an end to come to and has ended before, and its client was not told so. Its response is then
+// cut: to a client that reads to the end, one that ends properly is all of an answer.
+func (d *delivery) isUnfinished(end endReason) bool {
+	told := end == endFinished || end == endClient || end == endQuiet && d.quiet.says()
+	return d.format.HasEnd() && !told
 }
 
 // close writes the last of a stream that ends for a reason, and returns for which it has.

@@ -172,10 +172,10 @@ type Handler struct {
 	// workers that ask whether somebody listens. Default: none
 	Presence *Presence `json:"presence,omitempty"`
 
-	// Whether streams over plain HTTP/1.1 are lean once they are live, on Linux: one goroutine writes to thousands of clients. "off": each has
-	// its request's. "auto": a stream leaves its request, and takes a seventh of the memory, where nobody records that; where an access
-	// log, Caddy's metrics or tracing do, the request waits. "on": it leaves all the same: Caddy's metrics take the request
-	// for over, and an entry of this module takes the place of the access log's. Default: auto
+	// Whether a few goroutines write to thousands of clients once their streams are live. "off": each has its request's. "auto": over plain
+	// HTTP/1.1, on Linux, a stream leaves its request, and takes a tenth of the memory, where nobody records that; where an access
+	// log, Caddy's metrics or tracing do, and over HTTP/2, HTTP/3 and HTTPS, the request waits. "on": it leaves all the same: Caddy's
+	// metrics take the request for over, and an entry of this module takes the place of the access log's. Default: auto
 	Lean string `json:"lean,omitempty"`
 
 	// How cursors and heartbeats are sent: "events", or "comments" for clients whose protocol has no room

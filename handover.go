@@ -17,6 +17,10 @@ func (h *Handler) follow(d *delivery, r *http.Request) (end endReason, left bool
 	if d.behind { // it is to end
 		return d.run(), false
 	}
+	if d.plan.kind == leanShared {
+		d.leans()
+		return d.share(), false
+	}
 	if d.plan.kind != leanNot && d.plan.writers.alter() {
 		d.plan.giveUp(leanWriter, "what is written is changed")
 	}
@@ -99,14 +103,6 @@ func (d *delivery) afterParked(r *http.Request) {
 		// The end of the response would wait behind what the client has not taken, or say that it is whole.
 		_ = d.plan.conn.SetWriteDeadline(time.Unix(1, 0))
 	}
-}
-
-// lane is what the stream shares a lane of its outlet with.
-func (d *delivery) lane() string {
-	for name := range d.stream.Reads() {
-		return name
-	}
-	return ""
 }
 
 // leans counts the stream by how it is written.

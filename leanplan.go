@@ -34,6 +34,7 @@ type leanKind string
 
 const (
 	leanNot    leanKind = "no"     // by its request's goroutine
+	leanShared leanKind = "shared" // by a crew, while that goroutine waits: writing has to wait for the connection
 	leanParked leanKind = "parked" // by an outlet, while that goroutine waits: the request goes on for Caddy
 	leanFull   leanKind = "yes"    // by an outlet; the request is over, and with it what it took
 )
@@ -44,8 +45,8 @@ type whyNotLean string
 const (
 	leanWhole      whyNotLean = ""           // it is lean
 	leanOption     whyNotLean = "option"     // lean is off
-	leanProtocol   whyNotLean = "protocol"   // HTTP/2, HTTP/3 or HTTP/1.0
-	leanTLS        whyNotLean = "tls"        // what is written has to be encrypted
+	leanProtocol   whyNotLean = "protocol"   // HTTP/1.0; HTTP/2 or HTTP/3, which frame what is written: shared
+	leanTLS        whyNotLean = "tls"        // what is written has to be encrypted: shared
 	leanConnection whyNotLean = "connection" // a listener wrapper stands before the socket, or this system has no outlets
 	leanWriter     whyNotLean = "writer"     // another handler may change what is written
 	leanBody       whyNotLean = "body"       // of the request, something is still to come
@@ -74,17 +75,22 @@ func planLean(option string, cut bool, w http.ResponseWriter, r *http.Request) *
 	not := func(why whyNotLean, detail string) *leanPlan {
 		return &leanPlan{kind: leanNot, why: why, detail: detail}
 	}
+	shared := func(why whyNotLean, detail string) *leanPlan {
+		return &leanPlan{kind: leanShared, why: why, detail: detail}
+	}
 	switch {
 	case option == leanOff:
 		return not(leanOption, "")
-	case !outletsHere:
-		return not(leanConnection, "this system has no outlets")
-	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
+	case r.ProtoMajor == 1 && r.ProtoMinor < 1:
 		return not(leanProtocol, r.Proto)
-	case r.TLS != nil:
-		return not(leanTLS, "")
 	case cut:
 		return not(leanBody, "")
+	case r.ProtoMajor > 1:
+		return shared(leanProtocol, r.Proto)
+	case r.TLS != nil:
+		return shared(leanTLS, "")
+	case !outletsHere:
+		return not(leanConnection, "this system has no outlets")
 	}
 	conn := connOf(r)
 	if !isBare(conn) {

@@ -11,20 +11,31 @@ import (
 )
 
 func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
-	d, err := h.open(w, r)
+	var d *delivery
+	var end endReason
+	var over, left bool
+	var err error
+	defer func() {
+		if d != nil && !left {
+			d.release()
+		}
+	}()
+	open := func() {
+		// An error after the opening is the client's connection: there is nobody
+		// to tell, and an error page would land in the stream.
+		if d, err = h.open(w, r); d != nil {
+			end, over = d.begin()
+		}
+	}
+	if r.ProtoMajor > 1 && h.lean != leanOff {
+		elsewhere(open)
+	} else {
+		open()
+	}
 	if d == nil {
 		leaveBody(w, r)
 		return err
 	}
-	left := false
-	defer func() {
-		if !left {
-			d.release()
-		}
-	}()
-	// An error after this point is the client's connection: there is nobody
-	// to tell, and an error page would land in the stream.
-	end, over := d.begin()
 	if !over {
 		if end, left = h.follow(d, r); left {
 			return nil
@@ -41,13 +52,6 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request) error {
 		breakOff(r)
 	}
 	return nil
-}
-
-// isUnfinished reports whether a stream that has an end to come to has ended before, and its client was not told so. Its response is then
-// cut: to a client that reads to the end, one that ends properly is all of an answer.
-func (d *delivery) isUnfinished(end endReason) bool {
-	told := end == endFinished || end == endClient || end == endQuiet && d.quiet.says()
-	return d.format.HasEnd() && !told
 }
 
 // lastWordsTake is how long what has been written has to arrive before a reset over HTTP/3, which takes with it

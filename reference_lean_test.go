@@ -34,8 +34,11 @@ func TestTheReferenceSaysWhyStreamsAreNotLean(t *testing.T) {
 		why := code(row["`reason`"])[0]
 		reasons = append(reasons, why)
 		kind := leanNot
-		if slices.Contains([]whyNotLean{leanRecorded, leanTraced}, whyNotLean(why)) {
+		switch whyNotLean(why) {
+		case leanRecorded, leanTraced:
 			kind = leanParked
+		case leanProtocol, leanTLS:
+			kind = leanShared
 		}
 		if is := code(row["`lean`"])[0]; is != string(kind) {
 			t.Errorf("%s: the reference has %s", why, is)
@@ -45,7 +48,7 @@ func TestTheReferenceSaysWhyStreamsAreNotLean(t *testing.T) {
 	sameWords(t, "reason", reasons, real)
 	for _, row := range referenceRows(t, "## Metrics", "label") {
 		if row["label"] == "`lean`" {
-			sameWords(t, "value", code(row["values"])[:3], constantsOf(t, "leanKind"))
+			sameWords(t, "value", code(row["values"])[:4], constantsOf(t, "leanKind"))
 		}
 	}
 }

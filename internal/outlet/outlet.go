@@ -21,10 +21,6 @@ type Task interface {
 }
 
 const (
-	// lanes is how many queues an outlet has. Tasks are spread over them by their keys, so that
-	// one key in so many shares the lane of a crowded one.
-	lanes = 64
-
 	// quantum is how many tasks of a lane are served in a row: with all lanes busy, and some 15
 	// microseconds a task, each has its turn every 15 ms.
 	quantum = 16
@@ -43,9 +39,8 @@ const (
 // outlet serves tasks from one goroutine.
 type outlet struct {
 	mu     sync.Mutex
-	ready  [lanes]queue
-	busy   []uint8 // the lanes with somebody, by whose turn it is
-	asleep bool    // the goroutine waits for wake or its timer
+	rota   rota[*Seat]
+	asleep bool // the goroutine waits for wake or its timer
 	ended  bool
 
 	wake chan struct{} // of capacity 1
@@ -62,18 +57,19 @@ func newOutlet() *outlet {
 
 // Seat is a task's place at an outlet.
 type Seat struct {
+	place[*Seat]
 	pool   *Pool
 	outlet *outlet
 	task   Task
-	lane   uint8
 	queued atomic.Bool // it is in its lane, or about to be
-	behind *Seat       // in the lane. Of outlet.mu
 
 	// Of the outlet's goroutine alone.
 	at   time.Time // when it is due by itself. Invariant: zero unless it is among the outlet's times
 	slot int       // its index there
 	left bool      // it has ended
 }
+
+func (s *Seat) spot() *place[*Seat] { return &s.place }
 
 // Wake has the task served in its turn, once for all calls until then. It never blocks and
 // is for any goroutine. After [Seat.End] it does nothing.
@@ -100,11 +96,7 @@ func (s *Seat) Left() bool { return s.left }
 
 func (o *outlet) push(s *Seat) {
 	o.mu.Lock()
-	lane := &o.ready[s.lane]
-	if lane.empty() {
-		o.busy = append(o.busy, s.lane)
-	}
-	lane.push(s)
+	o.rota.push(s)
 	asleep := o.asleep
 	o.asleep = false
 	o.mu.Unlock()
@@ -167,18 +159,10 @@ func (o *outlet) take() (turn []*Seat, ended bool) {
 	defer o.mu.Unlock()
 	clear(o.turn)
 	o.turn = o.turn[:0]
-	if o.asleep = len(o.busy) == 0; o.asleep {
+	if o.asleep = o.rota.empty(); o.asleep {
 		return nil, o.ended
 	}
-	lane := o.busy[0]
-	o.busy = o.busy[:copy(o.busy, o.busy[1:])]
-	q := &o.ready[lane]
-	for len(o.turn) < quantum && !q.empty() {
-		o.turn = append(o.turn, q.pop())
-	}
-	if !q.empty() {
-		o.busy = append(o.busy, lane)
-	}
+	o.turn = o.rota.take(o.turn, quantum)
 	return o.turn, o.ended
 }
 
@@ -201,25 +185,4 @@ func (o *outlet) serve(s *Seat, now time.Time) {
 		next = least
 	}
 	o.times.set(s, next)
-}
-
-// queue is a lane: seats in the order in which they came.
-type queue struct{ first, last *Seat }
-
-func (q *queue) empty() bool { return q.first == nil }
-
-func (q *queue) push(s *Seat) {
-	if q.empty() {
-		q.first = s
-	} else {
-		q.last.behind = s
-	}
-	q.last = s
-}
-
-// pop takes out the first one. There must be one.
-func (q *queue) pop() *Seat {
-	s := q.first
-	q.first, s.behind = s.behind, nil
-	return s
 }

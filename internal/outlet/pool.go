@@ -44,11 +44,11 @@ func (p *Pool) Join(t Task, key string) *Seat {
 	p.next++
 	return &Seat{
 		pool: p, outlet: p.outlets[p.next%len(p.outlets)], task: t,
-		lane: p.lane(key),
+		place: place[*Seat]{lane: p.lane(key)},
 	}
 }
 
-func (p *Pool) lane(key string) uint8 { return uint8(maphash.String(p.seed, key) % lanes) }
+func (p *Pool) lane(key string) uint8 { return laneOf(p.seed, key) }
 
 func (p *Pool) startLocked() {
 	p.idle, p.quit = make(chan struct{}), make(chan struct{})
@@ -145,7 +145,7 @@ type probe struct {
 
 func newProbe(o *outlet) *probe {
 	t := &probe{began: time.Now()}
-	t.seat = &Seat{outlet: o, task: t, lane: probeLane}
+	t.seat = &Seat{outlet: o, task: t, place: place[*Seat]{lane: probeLane}}
 	return t
 }
 
