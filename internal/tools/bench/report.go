@@ -134,7 +134,7 @@ func (r *report) judgeLean(v *verdicts) {
 		v.atMost(0.15, g.P99/off.P99, "p99 of small channels beside a crowd: at most %v x lean off's (HTTP/1)")
 	}
 	if g, off, ok := r.pair("fairness2", gateway, leanOff); ok {
-		v.atMost(0.5, g.P99/off.P99, "p99 of small channels beside a crowd: at most %v x lean off's (HTTP/2)")
+		v.atMost(0.75, g.P99/off.P99, "p99 of small channels beside a crowd: at most %v x lean off's (HTTP/2)")
 	}
 	if g, off, ok := r.pair("busy1", gateway, leanOff); ok {
 		v.atMost(1, g.P99/off.P99, fmt.Sprintf("p99 at %d messages/s: at most %%v x lean off's (HTTP/1)", r.sizes.busy))
