@@ -34,18 +34,29 @@ async function leave(go) {
   go();
 }
 
+// A page tells that it is fresh once it has its first cursor: one that is cut before comes back without.
+let fresh = 0;
+const kept = query.has('store') ? sessionStorage : undefined;
+const store = {
+  getItem: (key) => kept?.getItem(key),
+  setItem: (key, cursor) => {
+    kept?.setItem(key, cursor);
+    for (; fresh; fresh--) tell({ type: 'fresh' });
+  },
+};
+
 addEventListener('error', (e) => tell({ type: 'failed', data: e.message }));
 tell({ type: 'hello' });
 listen(`${query.get('site') ?? ''}/streams/${query.get('channel')}?name=${name}`, {
   on: { message: received('message'), [query.get('on')]: received(query.get('on')) },
   other: received('other'),
   gap: (gap) => tell({ type: 'gap', data: JSON.stringify(gap) }),
-  fresh: () => tell({ type: 'fresh' }),
+  fresh: () => fresh++,
   open: () => tell({ type: 'open' }),
   lost: (wait, why) => tell({ type: 'error', data: String(why?.status ?? why) }),
   denied: ({ status }) => tell({ type: 'denied', data: String(status) }),
   end: () => tell({ type: 'end' }),
   parse: query.has('json') ? JSON.parse : undefined,
-  store: query.has('store'),
+  store,
   init: query.has('site') ? { credentials: 'include' } : undefined,
 });
