@@ -18,12 +18,8 @@ type turns chan struct{}
 // for some tens of microseconds, never while it writes to a client.
 var replayTurns = make(turns, max(1, runtime.GOMAXPROCS(0)/2))
 
-// take does it in its turn, at once if there are none.
+// take does it in its turn.
 func (t turns) take(do func()) {
-	if t == nil {
-		do()
-		return
-	}
 	t <- struct{}{}
 	defer func() { <-t }()
 	do()
