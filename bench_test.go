@@ -98,6 +98,19 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
+// benchWakes has all who are woken write a message, again and again, and end.
+func benchWakes(b *testing.B, h *redisHub, all *sync.WaitGroup, wakes []*hub.Waiter) {
+	b.ReportAllocs()
+	for b.Loop() {
+		all.Add(len(wakes))
+		h.memory.Receive("", "a", benchPayload)
+		all.Wait()
+	}
+	for _, w := range wakes {
+		w.Signal(signalGone)
+	}
+}
+
 // BenchmarkWake is one message to n streams in their goroutines, parked as a
 // request's is, up to the last flush; only the connections are missing.
 func BenchmarkWake(b *testing.B) {
@@ -106,22 +119,12 @@ func BenchmarkWake(b *testing.B) {
 			h, deliveries, wakes := benchHub(b, n)
 			var all sync.WaitGroup // who still has to flush
 			var ended sync.WaitGroup
-			all.Add(n)
 			for _, d := range deliveries {
 				d.sink = &responseSink{w: flushes{all: &all}, control: http.NewResponseController(flushes{all: &all})}
 				d.heartbeat, d.retry = time.Hour, time.Second
 				ended.Go(func() { d.run() })
 			}
-			all.Wait()
-			b.ReportAllocs()
-			for b.Loop() {
-				all.Add(n)
-				h.memory.Receive("", "a", benchPayload)
-				all.Wait()
-			}
-			for _, w := range wakes {
-				w.Signal(signalGone)
-			}
+			benchWakes(b, h, &all, wakes)
 			ended.Wait()
 		})
 	}

@@ -44,7 +44,7 @@ type delivery struct {
 	leanGauge prometheus.Gauge // that counts it; nil until it is live
 	sent      int64            // bytes, before they are encrypted
 	work      *scratch         // of a write that has stopped where the sink was full
-	outlet    bool             // one writes it
+	outlet    bool             // an outlet or the crew writes it, which must not wait for turns
 	bodyCut   bool             // the request's body has not been read to its end
 	begun     bool             // something has been written
 	behind    bool             // the last write left something for the next stream
@@ -107,11 +107,16 @@ func (d *delivery) begin() (reason endReason, over bool) {
 // together do not beat together for ever.
 func (d *delivery) firstBeat() time.Duration { return jitter(d.heartbeat/2, d.heartbeat) }
 
+// startBeat has the stream signalled when a heartbeat is due.
+func (d *delivery) startBeat() {
+	d.beat = time.AfterFunc(d.firstBeat(), func() { d.wake.Signal(signalBeat) })
+}
+
 // run writes a stream that has begun until the client goes away or stalls, or its ending
 // is due, and returns which of it was. The goroutine that net/http runs the
 // request in is all there is.
 func (d *delivery) run() endReason {
-	d.beat = time.AfterFunc(d.firstBeat(), func() { d.wake.Signal(signalBeat) })
+	d.startBeat()
 	for {
 		if reason, over := d.step(d.wake.Await()); over {
 			return reason

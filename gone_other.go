@@ -2,9 +2,7 @@
 
 package redissse
 
-import (
-	"context"
-)
+import "context"
 
 // departures tells nothing on this system: such clients count until a write
 // fails.

@@ -29,15 +29,7 @@ func BenchmarkWakeLean(b *testing.B) {
 				ended.Add(1)
 				d.handTo(&lean{d: d, socket: takes{&all}, ended: func(endReason) { ended.Done() }}, pool)
 			}
-			b.ReportAllocs()
-			for b.Loop() {
-				all.Add(n)
-				h.memory.Receive("", "a", benchPayload)
-				all.Wait()
-			}
-			for _, w := range wakes {
-				w.Signal(signalGone)
-			}
+			benchWakes(b, h, &all, wakes)
 			ended.Wait()
 		})
 	}

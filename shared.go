@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"time"
 
 	"github.com/redis-sse/caddy-redis-sse/internal/outlet"
 )
@@ -32,7 +31,7 @@ type sharedEnd struct {
 func (d *delivery) share() endReason {
 	s := &shared{d: d, over: make(chan sharedEnd, 1)}
 	d.outlet = true
-	d.beat = time.AfterFunc(d.firstBeat(), func() { d.wake.Signal(signalBeat) })
+	d.startBeat()
 	berth := crew.Join(s, d.lane())
 	defer berth.Leave()
 	d.wake.Divert(berth)
